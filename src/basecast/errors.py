@@ -1,0 +1,33 @@
+"""What basecast says when it cannot go on: one class per exit code, a sentence per instance."""
+
+from __future__ import annotations
+
+
+class BasecastError(Exception):
+    """Anything the person at the keyboard can mend. ``exit_code`` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class InputError(BasecastError):
+    """A file, a record or a value is not what it must be; the message names it and the remedy."""
+
+
+class UsageError(BasecastError):
+    """The command's own words are off."""
+
+    exit_code = 2
+
+
+class OutOfMemoryError(BasecastError):
+    """Not even one window fits the device."""
+
+    exit_code = 137
+
+
+class InterruptedRunError(BasecastError):
+    """A signal ended the run; the same command goes on where it stood."""
+
+    def __init__(self, signum: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signum
