@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def cache_folder(*parts: str) -> Path:
-    """The folder for what can be made again: ``$BASECAST_CACHE``, else ``$XDG_CACHE_HOME/basecast``, else ``~/.cache/basecast``."""
+    """The folder for what can be made again: ``$BASECAST_CACHE``, else ``basecast`` in the XDG cache folder."""
     root = os.environ.get("BASECAST_CACHE")
     if root is None:
         root = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "basecast")

@@ -1,0 +1,1 @@
+"""Other people's checkpoints, one file per format. An importer has ``SUFFIXES`` and ``load(paths) -> Package``."""

@@ -1,0 +1,74 @@
+"""What a run may use: device, threads, memory."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import torch
+
+from basecast.errors import UsageError
+
+_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        UsageError: the name is none of these, or that GPU is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise UsageError(f"device {name!r} is none of auto, cpu, cuda, cuda:N")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device {name} is not there: torch sees {torch.cuda.device_count()} GPUs; use auto or cpu")
+    return device
+
+
+def available_threads() -> int:
+    """CPUs that this process may run on, by affinity and by the cgroup's quota."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _first_line("/sys/fs/cgroup/cpu.max").split()
+    if len(quota) == 2 and quota[0].isdigit():
+        allowed = min(allowed, max(int(quota[0]) // int(quota[1]), 1))
+    return allowed
+
+
+def available_memory() -> int:
+    """Bytes this process may still use: the machine's free memory within the cgroup's limit."""
+    free = 2**32
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            free = int(line.split()[1]) * 1024
+    limit = _first_line("/sys/fs/cgroup/memory.max")
+    if limit.isdigit():
+        used = _first_line("/sys/fs/cgroup/memory.current")
+        free = min(free, int(limit) - int(used or 0))
+    return max(free, 2**28)
+
+
+def parse_memory(text: str) -> int:
+    """Bytes of ``8G``, ``512M``, ``1.5GiB`` ...
+
+    Raises:
+        UsageError: it is no such amount.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
+    if not found or float(found[1]) == 0:
+        raise UsageError(f"memory {text!r} is no amount such as 8G or 512M")
+    return int(float(found[1]) * _UNITS[found[2]])
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _first_line(path: str) -> str:
+    return next(iter(_lines(path)), "").strip()

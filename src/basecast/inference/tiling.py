@@ -1,0 +1,62 @@
+"""Which windows give the outputs of a stretch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from basecast.spec import LocalReach, ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Outputs [start, end) come from the window [window_start, window_end); ``seen_start`` is where its outputs begin."""
+
+    start: int
+    end: int
+    window_start: int
+    window_end: int
+    seen_start: int
+    seen_end: int
+
+
+def grain(spec: ModelSpec) -> int:
+    """Bases by which a stretch may be cut: the coarsest bin of any position output."""
+    return max([output.resolution for output in spec.outputs if output.axes != "scalar"], default=1)
+
+
+def margin(spec: ModelSpec) -> int:
+    """Bases at each side that heads leave out beyond the reach."""
+    return max(output.crop * output.resolution for output in spec.outputs)
+
+
+def tiles(spec: ModelSpec, start: int, end: int, longest: int) -> list[Tile]:
+    """Tiles that cover [start, end) once, in order, of at most ``longest`` bases of output where the reach is local.
+
+    Raises:
+        ValueError: the stretch is empty or no whole number of bins.
+    """
+    step = grain(spec)
+    if end <= start or (end - start) % step:
+        raise ValueError(f"{spec.name} gives bins of {step} bp: [{start}, {end}) is no whole number of them")
+    reach, extra = spec.reach, margin(spec)
+    if isinstance(reach, LocalReach):
+        span = max(longest // step, 1) * step
+        return [
+            Tile(a, b, a - extra - reach.left, b + extra + reach.right, a - extra, b + extra)
+            for a in range(start, end, span)
+            for b in [min(a + span, end)]
+        ]
+    length = reach.length_for(end - start + 2 * extra)
+    usable = length - 2 * (reach.crop + extra)
+    lead = max(usable - (end - start), 0) // 2 // step * step
+    return [
+        Tile(
+            max(a, start),
+            min(a + usable, end),
+            a - extra - reach.crop,
+            a - extra - reach.crop + length,
+            a - extra,
+            a + usable + extra,
+        )
+        for a in range(start - lead, end, usable)
+    ]

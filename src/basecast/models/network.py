@@ -1,0 +1,73 @@
+"""The shape that every network has: ``embed``, then ``heads``; ``forward`` is both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+NO_CONDITIONS: Mapping[str, Tensor] = {}
+
+
+class Network(nn.Module):
+    """A plain module over one-hot DNA (batch, 4, length), A, C, G, T; N is all zeros.
+
+    ``output_names`` are the heads in the order of the spec. Everything beside the sequence arrives in ``conditions``:
+    the index of a condition's value, shape (batch,), or an input track, shape (batch, channels, bins).
+    Position outputs have shape (batch, tracks, bins).
+    """
+
+    output_names: ClassVar[tuple[str, ...]]
+
+    def embed(self, one_hot: Float[Tensor, "batch 4 length"], conditions: Mapping[str, Tensor]) -> Tensor:
+        """What the heads read."""
+        raise NotImplementedError
+
+    def heads(
+        self,
+        embedding: Tensor,
+        names: Sequence[str],
+        tracks: Mapping[str, Int[Tensor, " chosen"]],
+        auxiliary: Mapping[str, Tensor],
+    ) -> dict[str, Tensor]:
+        """Logits of the outputs in ``names``, and of them only the ``tracks`` named (all where none are)."""
+        raise NotImplementedError
+
+    def forward(
+        self, one_hot: Float[Tensor, "batch 4 length"], conditions: Mapping[str, Tensor] = NO_CONDITIONS
+    ) -> Tensor | dict[str, Tensor]:
+        """Logits: a tensor if the network has one output, else a tensor for each name."""
+        logits = self.heads(self.embed(one_hot, conditions), self.output_names, {}, {})
+        return logits[self.output_names[0]] if len(self.output_names) == 1 else logits
+
+
+def pick(head: nn.Conv1d, chosen: Tensor | None, embedding: Tensor) -> Tensor:
+    """A width-1 head, computed only for the chosen tracks (all for ``None``)."""
+    if chosen is None:
+        return head(embedding)
+    bias = None if head.bias is None else head.bias[chosen]
+    return nn.functional.conv1d(embedding, head.weight[chosen], bias)
+
+
+Link = Callable[[Tensor, int], Tensor]
+
+
+LINKS: dict[str, Link] = {
+    "identity": lambda logits, dim: logits,
+    "softmax": lambda logits, dim: torch.softmax(logits, dim),
+    "sigmoid": lambda logits, dim: torch.sigmoid(logits),
+    "softplus": lambda logits, dim: nn.functional.softplus(logits),
+    "exp": lambda logits, dim: torch.exp(logits),
+}
+"""Link name -> function of (logits, dimension of the tracks)."""
+
+INVERSE_LINKS: dict[str, Callable[[Tensor], Tensor]] = {
+    "identity": lambda values: values,
+    "softmax": lambda values: torch.log(values),
+    "sigmoid": lambda values: torch.logit(values),
+    "softplus": lambda values: values + torch.log(-torch.expm1(-values)),
+    "exp": lambda values: torch.log(values),
+}

@@ -1,0 +1,186 @@
+"""A model as a folder: ``config.json``, weights in safetensors, ``README.md`` (the card) and ``SHA256SUMS``.
+
+Loading runs no code from the package: JSON and tensors are all it holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pydantic
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from basecast.errors import InputError, UsageError
+from basecast.files import sha256_of
+from basecast.models.ensemble import Ensemble
+from basecast.models.network import Network
+from basecast.models.registry import build
+from basecast.spec import ModelSpec
+
+CONFIG, CARD, SUMS = "config.json", "README.md", "SHA256SUMS"
+
+
+@dataclass(frozen=True, eq=False)
+class Package:
+    """A model in memory: what it is, and one network a member (or, of a composite, one package a node)."""
+
+    spec: ModelSpec
+    networks: tuple[Network, ...] = ()
+    nodes: Mapping[str, Package] = field(default_factory=dict)
+    source: str = "memory"
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the spec and every weight: the same for the same model, wherever it was loaded from."""
+        digest = hashlib.sha256(self.spec.model_dump_json(exclude={"name", "provenance"}).encode())
+        for network in self.networks:
+            for name, tensor in sorted(network.state_dict().items()):
+                digest.update(name.encode())
+                digest.update(tensor.contiguous().cpu().numpy().tobytes())
+        for name, node in self.nodes.items():
+            digest.update(f"{name} {node.digest}".encode())
+        return digest.hexdigest()
+
+    @property
+    def network(self) -> nn.Module:
+        """The model as a plain module from one-hot (batch, 4, length) to logits; of several members, their ensemble."""
+        if not self.networks:
+            raise UsageError(f"{self.spec.name} is a graph of packages: take the network of one of {list(self.nodes)}")
+        if len(self.networks) == 1:
+            return self.networks[0]
+        return Ensemble(self.networks, self.spec.outputs)
+
+
+def save_package(folder: Path, package: Package, card: str | None = None) -> None:
+    """Write a package; the folder appears whole or not at all.
+
+    Raises:
+        UsageError: the folder is there already.
+    """
+    if folder.exists():
+        raise UsageError(f"{folder} is there already: choose another name or remove it")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        _write(partial, package, card)
+        partial.chmod(0o755)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(folder: Path, package: Package, card: str | None) -> None:
+    spec = package.spec
+    (folder / CONFIG).write_text(spec.model_dump_json(indent=1, exclude_defaults=True) + "\n")
+    (folder / CARD).write_text(card or card_of(spec))
+    for member, network in zip(spec.members, package.networks, strict=True):
+        save_file({name: x.contiguous() for name, x in network.state_dict().items()}, folder / member.file)
+    for node in spec.nodes:
+        (folder / node.package).mkdir()
+        _write(folder / node.package, package.nodes[node.name], None)
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / SUMS)
+    lines = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(folder).as_posix()}\n" for p in files]
+    (folder / SUMS).write_text("".join(lines))
+
+
+def card_of(spec: ModelSpec) -> str:
+    """A model card with what the spec knows."""
+    facts = {
+        "Species": spec.species,
+        "Genome build": spec.genome_build,
+        "Licence": spec.licence,
+        "Outputs": ", ".join(f"{o.name} ({', '.join(t.name for t in o.tracks[:6])})" for o in spec.outputs),
+        "Members": str(len(spec.members)) if spec.members else "",
+        "Parents": ", ".join(spec.parents),
+        "Citation": spec.citation,
+        "Provenance": spec.provenance.note,
+    }
+    rows = "".join(f"- **{name}**: {value}\n" for name, value in facts.items() if value)
+    return f"---\nlicense: {spec.licence}\nlibrary_name: basecast\n---\n\n# {spec.name}\n\n{rows}"
+
+
+def verify_package(folder: Path) -> list[str]:
+    """Check every file against ``SHA256SUMS``; what was checked, by name.
+
+    Raises:
+        InputError: a file is missing, not listed, or not what it was when the package was made.
+    """
+    try:
+        lines = (folder / SUMS).read_text().splitlines()
+    except FileNotFoundError:
+        raise InputError(f"{folder} is no package: it has no {SUMS}") from None
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    for name, digest in sums.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{folder / SUMS} lists {name!r}, which lies outside the package: do not trust it")
+        if not path.is_file():
+            raise InputError(f"{path} is missing from the package: fetch it again")
+        if sha256_of(path) != digest:
+            raise InputError(f"{path} is not the file that {SUMS} was made for (checksum differs): fetch it again")
+    if CONFIG not in sums:
+        raise InputError(f"{folder / SUMS} does not list {CONFIG}: the package is not whole, fetch it again")
+    return list(sums)
+
+
+def load_package(folder: Path) -> Package:
+    """A package from its folder, every file checked first.
+
+    Raises:
+        InputError: a checksum, the config or a weight's shape is wrong; the message names the file.
+    """
+    listed = verify_package(folder)
+    return _load(folder, {folder / name for name in listed})
+
+
+def _load(folder: Path, listed: set[Path]) -> Package:
+    config = folder / CONFIG
+    try:
+        spec = ModelSpec.model_validate_json(config.read_text())
+        networks = [build(spec.architecture) for _ in spec.members] if spec.architecture else []
+    except (pydantic.ValidationError, ValueError) as error:
+        raise InputError(f"{config} is not a valid model: {error}") from None
+    for member, network in zip(spec.members, networks, strict=True):
+        path = folder / member.file
+        if path not in listed:
+            raise InputError(f"{path} is not listed in {SUMS}: the package is not whole, fetch it again")
+        try:
+            fill(network, load_file(path), path)
+        except SafetensorError as error:
+            raise InputError(f"{path} is not a safetensors file: {error}") from None
+    nodes = {node.name: _load(folder / node.package, listed) for node in spec.nodes}
+    return Package(spec, tuple(networks), nodes, str(folder))
+
+
+def fill(network: Network, weights: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Put weights into a network, every one and no other, and make it ready to answer (eval, no gradients kept).
+
+    Raises:
+        InputError: a weight is missing, too many, or of another shape.
+    """
+    own = network.state_dict()
+    missing, extra = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    if missing or extra:
+        raise InputError(f"{path} does not hold this network's weights: missing {missing[:3]}, unknown {extra[:3]}")
+    for name, tensor in own.items():
+        if tensor.shape != weights[name].shape:
+            raise InputError(
+                f"{path}: weight {name} has shape {tuple(weights[name].shape)}, "
+                f"the config asks for {tuple(tensor.shape)}"
+            )
+    network.load_state_dict(dict(weights))
+    network.eval().requires_grad_(False)
+
+
+def common_source(paths: Sequence[Path]) -> dict[str, str]:
+    """File name -> sha256, for the provenance of what was imported."""
+    return {path.name: sha256_of(path) for path in paths}
