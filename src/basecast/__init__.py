@@ -1,3 +1,67 @@
-"""Basecast turns DNA sequence into function."""
+"""Basecast turns DNA sequence into function.
+
+>>> import basecast as bc
+>>> scores = bc.score_variants("in.vcf", model="human-400", genome="hg38.fa", annotation="genes.gtf")
+>>> scores.table
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from basecast.effects.annotate import OutputSettings, annotate_variants
+    from basecast.effects.scorer import VariantSettings, score_variants
+    from basecast.effects.scores import Scores
+    from basecast.errors import BasecastError, InputError, UsageError
+    from basecast.genome.annotation import Annotation
+    from basecast.genome.reference import Genome
+    from basecast.inference.engine import Engine, Request
+    from basecast.zoo.catalogue import load_model
+
+_WHERE = {
+    "Annotation": "genome.annotation",
+    "BasecastError": "errors",
+    "Engine": "inference.engine",
+    "Genome": "genome.reference",
+    "InputError": "errors",
+    "OutputSettings": "effects.annotate",
+    "Request": "inference.engine",
+    "Scores": "effects.scores",
+    "UsageError": "errors",
+    "VariantSettings": "effects.scorer",
+    "annotate_variants": "effects.annotate",
+    "load_model": "zoo.catalogue",
+    "score_variants": "effects.scorer",
+}
+
+__all__ = [
+    "Annotation",
+    "BasecastError",
+    "Engine",
+    "Genome",
+    "InputError",
+    "OutputSettings",
+    "Request",
+    "Scores",
+    "UsageError",
+    "VariantSettings",
+    "__version__",
+    "annotate_variants",
+    "load_model",
+    "score_variants",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported when they are first used: torch takes a second."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'basecast' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"basecast.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

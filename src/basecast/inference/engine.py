@@ -7,6 +7,7 @@ runs every member, and gives values in the order of the contig. Equal windows ar
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,7 +51,7 @@ class Request:
     contig: str
     start: int
     end: int
-    strand: Literal["+", "-"] = "+"
+    strand: str = "+"
     conditions: Mapping[str, str] = field(default_factory=dict)
     tracks: Mapping[str, TrackSource] = field(default_factory=dict)
 
@@ -107,7 +108,7 @@ class Engine:
         self._runner = self
         dtype = torch.float64 if precision == "fp64" else torch.float32
         self._dtype = dtype
-        self._networks = [network.to(self.device, dtype).eval() for network in package.networks]
+        self._networks = [copy.deepcopy(network).to(self.device, dtype).eval() for network in package.networks]
         widest = max(
             (m.out_channels for n in self._networks for m in n.modules() if isinstance(m, Convolution)), default=64
         )
@@ -292,7 +293,8 @@ class Engine:
         if output.axes != "position" and len(pieces) > 1:
             stretch = windows[0].request
             raise UsageError(
-                f"{name} of {self.spec.name} is given a window at a time: [{stretch.start}, {stretch.end}) needs several"
+                f"{name} of {self.spec.name} is given a window at a time: "
+                f"[{stretch.start}, {stretch.end}) needs several"
             )
         return np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
 
@@ -313,7 +315,7 @@ def flip(values: Float[np.ndarray, ...], output: Output, chosen: Sequence[int] |
     rule = output.reverse_complement
     if rule.permutation:
         kept = list(chosen) if chosen is not None else list(range(len(output.tracks)))
-        if not set(rule.permutation[i] for i in kept) <= set(kept):
+        if not {rule.permutation[i] for i in kept} <= set(kept):
             raise UsageError(
                 f"tracks {kept} of {output.name} swap with others on the minus strand: choose both strands"
             )

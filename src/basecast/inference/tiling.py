@@ -9,7 +9,7 @@ from basecast.spec import LocalReach, ModelSpec
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """Outputs [start, end) come from the window [window_start, window_end); ``seen_start`` is where its outputs begin."""
+    """Outputs [start, end) come from the window [window_start, window_end); it sees [seen_start, seen_end)."""
 
     start: int
     end: int

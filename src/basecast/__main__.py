@@ -1,0 +1,7 @@
+"""``python -m basecast``."""
+
+import sys
+
+from basecast.cli.main import main
+
+sys.exit(main())

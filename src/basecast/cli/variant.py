@@ -1,0 +1,152 @@
+"""``basecast variant``: a VCF in, the same VCF with splice scores out."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from basecast.cli.console import Console, LogFormat
+from basecast.errors import UsageError
+
+_MASKS = {"0": "raw", "1": "masked", "both": "both"}
+_OLD_TABLES = {
+    "grch37": "gencode.v19.annotation.gtf.gz of GENCODE release 19",
+    "grch38": "MANE.GRCh38.v1.4.ensembl_genomic.gtf.gz of MANE release 1.4 (or a current GENCODE basic GTF)",
+}
+
+
+def variant(
+    *,
+    input_: Annotated[str, Parameter(name=["-I", "--input"], allow_leading_hyphen=True)] = "-",
+    output: Annotated[str, Parameter(name=["-O", "--output"], allow_leading_hyphen=True)] = "-",
+    reference: Annotated[str, Parameter(name=["-R", "--reference"])],
+    annotation: Annotated[str, Parameter(name=["-A", "--annotation"])],
+    model: Annotated[str, Parameter(name=["-m", "--model"])],
+    distance: Annotated[int, Parameter(name=["-D", "--distance"])] = 50,
+    mask: Annotated[Literal["0", "1", "both"], Parameter(name=["-M", "--mask"])] = "0",
+    rules: Literal["basecast", "spliceai"] = "basecast",
+    decimals: int = 2,
+    probabilities: Annotated[bool, Parameter(negative="")] = False,
+    transcripts: Literal["canonical", "mane", "all"] = "canonical",
+    canonical_tag: str | None = None,
+    contig_aliases: str | None = None,
+    info_key: str | None = None,
+    overwrite_info: Annotated[bool, Parameter(negative="")] = False,
+    force: Annotated[bool, Parameter(negative="")] = False,
+    restart: Annotated[bool, Parameter(negative="")] = False,
+    device: str = "auto",
+    precision: Literal["fp32", "bf16"] = "fp32",
+    threads: int | None = None,
+    memory: str | None = None,
+    log_format: LogFormat = "text",
+) -> int:
+    """Score variants for their effect on splicing.
+
+    Every record of the input is in the output: with scores, or with the reason why there are none (BasecastStatus).
+    An interrupted run goes on where it stood when the same command is given again.
+
+    Example: basecast variant -I in.vcf.gz -O out.vcf.gz -R hg38.fa -A MANE.gtf.gz -m openspliceai-mane/10000nt
+
+    Parameters
+    ----------
+    input_:
+        VCF, VCF.gz, BCF, or a table with CHROM, POS, REF, ALT; - is standard input.
+    output:
+        .vcf, .vcf.gz or .bcf (with index), .tsv or .parquet; - is VCF on standard output.
+    reference:
+        FASTA (plain, gzip, bgzip) or 2bit.
+    annotation:
+        GFF3, GTF, BED12 or a SpliceAI gene table.
+    model:
+        A name of `basecast zoo list`, a package folder, OpenSpliceAI .pt, Illumina .h5, or a folder of these.
+    distance:
+        Bases at each side of a variant in which sites are compared, up to half the model's context.
+    mask:
+        1: leave out gains of annotated sites and losses of others; both: two keys from one pass.
+    rules:
+        spliceai: SpliceAI 1.3.1 to the letter. basecast: MNVs, delins and long deletions too, equivalent indels alike.
+    decimals:
+        Digits of the scores.
+    probabilities:
+        Also write the REF and ALT probabilities at the reported places.
+    transcripts:
+        Which transcripts of a gene are scored.
+    canonical_tag:
+        A tag of the annotation that makes a transcript the canonical one.
+    contig_aliases:
+        Table of contig names that mean the same, a line a contig.
+    info_key:
+        INFO key to write instead of BasecastSplice or SpliceAI.
+    overwrite_info:
+        Replace keys that the input has already.
+    force:
+        Go on although the input seems to be of another genome build.
+    restart:
+        Discard what an interrupted run of this output has left.
+    device:
+        auto, cpu, cuda or cuda:N.
+    precision:
+        bf16 is faster on a GPU and differs in the third decimal.
+    threads:
+        CPU threads; by default all that the process may use.
+    memory:
+        Memory the run may take, such as 8G; by default half of what is free.
+    log_format:
+        Messages on standard error as text or as JSON lines.
+    """
+    if annotation.lower() in _OLD_TABLES:
+        raise UsageError(
+            f"-A {annotation} named a table of 2016 inside SpliceAI; basecast takes the annotation you trust. "
+            f"Fetch {_OLD_TABLES[annotation.lower()]} and give its path: -A FILE.gtf.gz"
+        )
+    from basecast.effects.annotate import OutputSettings, annotate_variants
+    from basecast.effects.scorer import VariantSettings
+    from basecast.genome.annotation import Annotation
+    from basecast.genome.reference import Genome
+    from basecast.inference.device import parse_memory
+    from basecast.zoo.catalogue import load_model
+
+    console = Console(log_format)
+    package = load_model(model)
+    settings = VariantSettings(
+        rules=rules,
+        distance=distance,
+        mask=_MASKS[mask],
+        device=device,
+        precision=precision,
+        threads=threads,
+        memory=parse_memory(memory) if memory else None,
+    )
+    written = OutputSettings(
+        decimals=decimals,
+        probabilities=probabilities,
+        info_key=info_key,
+        overwrite_info=overwrite_info,
+        force=force,
+        restart=restart,
+        command=shlex.join(["basecast", *sys.argv[1:]]),
+    )
+    with console.progress("records") as progress:
+        summary = annotate_variants(
+            input_,
+            output,
+            model=package,
+            genome=Genome(reference, aliases=contig_aliases),
+            annotation=Annotation.read(annotation, transcripts=transcripts, canonical_tag=canonical_tag),
+            settings=settings,
+            output=written,
+            progress=progress,
+        )
+    for warning in summary.warnings:
+        console.say(warning, level="warning")
+    without = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.statuses.items(), key=lambda x: -x[1]))
+    console.say(
+        f"{summary.records:,} records, {summary.scored:,} of {summary.alleles:,} alleles scored"
+        f"{f' (without score: {without})' if without else ''} by {package.spec.name} on {summary.device} "
+        f"in {summary.seconds:.1f} s",
+        **vars(summary),
+    )
+    return 3 if summary.nothing_scored else 0

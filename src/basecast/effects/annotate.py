@@ -1,0 +1,261 @@
+"""A variant file in, the same file with splice scores out: whole, resumable, and with a reason where there is none."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from basecast import __version__
+from basecast.effects.info import InfoFormat
+from basecast.effects.output import open_writer
+from basecast.effects.rules import Ground
+from basecast.effects.scorer import SHARD, Scorer, VariantSettings
+from basecast.effects.scores import Row
+from basecast.errors import InputError, UsageError
+from basecast.files import sha256_of, whole_file
+from basecast.genome.annotated import check_target
+from basecast.genome.annotation import Annotation
+from basecast.genome.reference import Genome
+from basecast.genome.variants import VariantReader, VariantRecord, info_keys_in
+from basecast.inference.shards import Parts
+from basecast.spec.model import Frozen
+from basecast.zoo.importers.spliceai_keras import is_published
+from basecast.zoo.package import Package
+
+_CHECKED = 1000
+_MISMATCHES = 0.05
+
+
+class OutputSettings(Frozen):
+    """How scores are written."""
+
+    decimals: int = Field(2, ge=1, le=8)
+    probabilities: bool = Field(False, description="REF and ALT probabilities at the reported places as well")
+    info_key: str | None = None
+    overwrite_info: bool = False
+    force: bool = Field(False, description="go on although the file seems to be of another genome build")
+    restart: bool = Field(False, description="discard what an interrupted run has left")
+    command: str = ""
+
+
+@dataclass
+class Summary:
+    """What a run did. ``statuses`` counts alleles (or whole records) by the reason why they have no score."""
+
+    records: int = 0
+    alleles: int = 0
+    scored: int = 0
+    statuses: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    device: str = ""
+    output: str = ""
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def nothing_scored(self) -> bool:
+        """There were records, and not one allele of them could be scored."""
+        return self.records > 0 and self.scored == 0
+
+
+def annotate_variants(
+    source: str | Path,
+    target: str | Path,
+    *,
+    model: Package | str | Path,
+    genome: Genome | str | Path,
+    annotation: Annotation | str | Path,
+    settings: VariantSettings | None = None,
+    output: OutputSettings | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Summary:
+    """Score ``source`` (VCF, BCF, TSV; ``-`` = standard input) and write it to ``target`` by its suffix.
+
+    Beside a file target, ``TARGET.stats.json`` has the summary; while the run lasts, ``TARGET.basecast`` holds what is
+    done, and the same call goes on from there.
+
+    Raises:
+        InputError: a file or record is not what it must be; a key is in the input already; the build seems another.
+        UsageError: settings that do not fit the model or the run begun.
+    """
+    settings, output = settings or VariantSettings(), output or OutputSettings()
+    began = time.monotonic()
+    source, target = str(source), str(target)
+    check_target(target, None if source == "-" else source)
+    with VariantReader(source) as reader:
+        scorer = Scorer(model, genome, annotation, settings)
+        info = info_format(settings, output)
+        if not output.overwrite_info:
+            _refuse_keys(reader.info_keys & info.all_keys, reader.name)
+        records = _on_this_build(reader, scorer.genome, output.force)
+        header = [*info.header(scorer.package.spec.name, _is_theirs(scorer)), *_run_lines(scorer, info, output)]
+        summary = Summary(device=str(scorer.engine.device), output=target)
+        summary.warnings += _annotation_warnings(scorer.annotation)
+        parts = _parts(source, target, scorer, output)
+        try:
+            with open_writer(target, reader, info, header, output.overwrite_info) as writer:
+                for record, rows in _scored(records, scorer, parts):
+                    if reader.kind != "tsv" and not output.overwrite_info:
+                        _refuse_keys(info_keys_in(record) & info.all_keys, f"{reader.name}, record {record.number}")
+                    writer.write(record, rows)
+                    _count(summary, record, rows)
+                    if progress:
+                        progress(summary.records)
+        finally:
+            if parts:
+                parts.close()
+    if writer.not_sorted:
+        summary.warnings.append(writer.not_sorted)
+    summary.seconds = round(time.monotonic() - began, 3)
+    if target != "-":
+        with whole_file(f"{target}.stats.json") as partial:
+            partial.write_text(json.dumps(asdict(summary), indent=1) + "\n")
+    if parts:
+        parts.remove()
+    return summary
+
+
+def info_format(settings: VariantSettings, output: OutputSettings) -> InfoFormat:
+    """Which INFO keys are written, and how."""
+    compatible = settings.rules == "spliceai"
+    key = output.info_key or ("SpliceAI" if compatible else "BasecastSplice")
+    if not key.replace("_", "").replace(".", "").isalnum() or key[0].isdigit():
+        raise UsageError(f"{key!r} is no INFO key: use letters, digits, _ and ., a letter first")
+    keys = {mask: f"{key}_masked" if settings.mask == "both" and mask == "masked" else key for mask in settings.masks}
+    status = f"{output.info_key}_Status" if output.info_key else "BasecastStatus"
+    return InfoFormat(keys, status, output.decimals, output.probabilities, compatible)
+
+
+def _refuse_keys(present: Iterable[str], where: str) -> None:
+    if found := sorted(present):
+        raise InputError(
+            f"{where} has the INFO key {found[0]} already: pass --overwrite-info to replace it, or --info-key NAME"
+        )
+
+
+def _on_this_build(reader: VariantReader, genome: Genome, force: bool) -> Iterator[VariantRecord]:
+    """All records, after the first of them and the header were held against the genome."""
+    first = list(itertools.islice(reader, _CHECKED))
+    lengths = []
+    for name, length in reader.contigs.items():
+        contig = genome.resolve(name)
+        if contig is not None and length is not None and length != genome.lengths[contig]:
+            lengths.append(
+                f"contig {name} has {length:,} bases in its header and {genome.lengths[contig]:,} in the FASTA"
+            )
+    ground = Ground(genome, None, 0, 0, "none")  # type: ignore[arg-type]
+    reasons = [ground.misplaced(record) for record in first]
+    judged = [reason for reason in reasons if reason is None or reason.startswith(("ref_mismatch", "outside"))]
+    n_wrong = sum(reason is not None for reason in judged)
+    if not force and (lengths or n_wrong > _MISMATCHES * len(judged)):
+        what = f"{n_wrong} of the first {len(judged)} records have another REF than the FASTA"
+        more = f" and {len(lengths) - 1} contigs more" if len(lengths) > 1 else ""
+        said = "; ".join([*(f"{text}{more}" for text in lengths[:1]), what])
+        raise InputError(
+            f"{reader.name} seems to be of another genome build than {genome.path}: {said}. "
+            "Give the FASTA it was made with, or --force to score it as it is"
+        )
+    return itertools.chain(first, reader)
+
+
+def _annotation_warnings(annotation: Annotation) -> list[str]:
+    warnings = []
+    if annotation.unplaced:
+        names = ", ".join(list(annotation.unplaced)[:3])
+        n = sum(annotation.unplaced.values())
+        warnings.append(f"{n} transcripts of {annotation.path} lie on contigs that the FASTA has not ({names} ...)")
+    for reason, n in annotation.left_out.items():
+        warnings.append(f"{n} transcripts of {annotation.path} were left out: {reason}")
+    return warnings
+
+
+def _is_theirs(scorer: Scorer) -> bool:
+    return scorer.settings.rules == "spliceai" and is_published(scorer.package)
+
+
+def _run_lines(scorer: Scorer, info: InfoFormat, output: OutputSettings) -> list[str]:
+    """Header lines that say what was run on what."""
+    settings, spec = scorer.settings, scorer.package.spec
+    key = next(iter(info.keys.values()))
+
+    def line(kind: str, **fields: str) -> str:
+        quoted = ",".join(f'{name}="{_escaped(value)}"' for name, value in fields.items())
+        return f"##basecast_{kind}=<ID={key},{quoted}>"
+
+    annotation = scorer.annotation
+    return [
+        line(
+            "run",
+            Version=__version__,
+            Command=output.command,
+            Model=spec.name,
+            ModelSha256=scorer.package.digest,
+            Licence=spec.licence,
+            Rules=settings.rules,
+            D=str(settings.distance),
+            M={"raw": "0", "masked": "1", "both": "both"}[settings.mask],
+            Mask=spec.mask,
+            Precision=settings.precision,
+            Device=str(scorer.engine.device),
+        ),
+        line("annotation", File=str(annotation.path), Sha256=annotation.digest, Transcripts=annotation.selection),
+        line("reference", File=str(scorer.genome.path), Sha256=scorer.genome.digest),
+    ]
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+
+
+def _parts(source: str, target: str, scorer: Scorer, output: OutputSettings) -> Parts | None:
+    """The folder of finished shards; streams have none."""
+    if "-" in (source, target):
+        return None
+    plan: dict[str, Any] = {
+        "basecast": __version__,
+        "input": sha256_of(source),
+        "model": scorer.package.digest,
+        "reference": scorer.genome.digest,
+        "annotation": f"{scorer.annotation.digest} {scorer.annotation.selection}",
+        "settings": scorer.settings.model_dump(mode="json", exclude={"threads", "memory"}),
+        "device": str(scorer.engine.device),
+        "shard": SHARD,
+    }
+    return Parts(Path(f"{target}.basecast"), plan, restart=output.restart)
+
+
+def _scored(
+    records: Iterator[VariantRecord], scorer: Scorer, parts: Parts | None
+) -> Iterator[tuple[VariantRecord, list[Row]]]:
+    for number in itertools.count():
+        shard = list(itertools.islice(records, SHARD))
+        if not shard:
+            return
+        done = parts.load(number) if parts else None
+        if done is None:
+            rows = scorer.rows(shard)
+            if parts:
+                parts.save(number, [[row.to_json() for row in found] for found in rows])
+        else:
+            rows = [[Row.from_json(values) for values in found] for found in done]
+        yield from zip(shard, rows, strict=True)
+
+
+def _count(summary: Summary, record: VariantRecord, rows: list[Row]) -> None:
+    summary.records += 1
+    summary.alleles += len(record.alts)
+    summary.scored += len({row.allele for row in rows if row.delta is not None})
+    reasons = Counter(reason for _, reason in {(r.allele, _kind(r.status)) for r in rows if r.delta is None})
+    for reason, n in reasons.items():
+        summary.statuses[reason] = summary.statuses.get(reason, 0) + n
+
+
+def _kind(status: str) -> str:
+    return "ref_mismatch" if status.startswith("ref_mismatch") else status

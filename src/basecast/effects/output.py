@@ -1,0 +1,126 @@
+"""Where scores go: INFO fields of a variant file, or a table."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import polars as pl
+
+from basecast.effects.info import InfoFormat
+from basecast.effects.scores import Row, collect
+from basecast.errors import BasecastError
+from basecast.files import whole_file
+from basecast.genome.annotated import AnnotatedWriter, check_target
+from basecast.genome.variants import VariantReader, VariantRecord
+from basecast.spec import Provenance
+
+_TABLES = (".tsv", ".parquet")
+
+
+class ScoreWriter(Protocol):
+    """Takes records with their rows; the file appears whole when the block ends well."""
+
+    @property
+    def not_sorted(self) -> str | None:
+        """Why the file has no index, if it should have one."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+    def write(self, record: VariantRecord, rows: Sequence[Row]) -> None:
+        """One record and its rows."""
+
+
+def open_writer(
+    target: str, reader: VariantReader, info: InfoFormat, header_lines: Sequence[str], overwrite: bool
+) -> ScoreWriter:
+    """A writer by the target's suffix: ``.vcf``, ``.vcf.gz``, ``.bcf``, ``.tsv``, ``.parquet``; ``-`` is VCF."""
+    if target.lower().endswith(_TABLES):
+        check_target(target, reader.path)
+        return TableWriter(target)
+    removed = info.all_keys if overwrite else frozenset()
+    return InfoWriter(AnnotatedWriter(target, reader, header_lines=header_lines, remove_keys=removed), info)
+
+
+class InfoWriter:
+    """A variant file with the scores in INFO."""
+
+    def __init__(self, writer: AnnotatedWriter, info: InfoFormat) -> None:
+        self._writer, self._info = writer, info
+
+    @property
+    def not_sorted(self) -> str | None:
+        """Why the file has no index, if it has none."""
+        return self._writer.not_sorted
+
+    def __enter__(self) -> Self:
+        self._writer.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.__exit__(kind, error, trace)
+
+    def write(self, record: VariantRecord, rows: Sequence[Row]) -> None:
+        self._writer.write(record, self._info.additions(record.alts, rows))
+
+
+class TableWriter:
+    """A tab-separated or Parquet table, a row an allele and gene; memory does not grow with it."""
+
+    not_sorted: str | None = None
+    _BATCH = 20_000
+
+    def __init__(self, target: str) -> None:
+        self._target = Path(target)
+        self._pending: list[tuple[VariantRecord, Sequence[Row]]] = []
+        self._n_pieces = 0
+
+    def __enter__(self) -> Self:
+        self._pieces = Path(tempfile.mkdtemp(prefix=f".{self._target.name}.", dir=self._target.parent))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                with self._named_errors():
+                    self._flush()
+                    table = pl.scan_parquet([self._pieces / f"{i}.parquet" for i in range(self._n_pieces)])
+                    with whole_file(self._target) as partial:
+                        if self._target.suffix.lower() == ".parquet":
+                            table.sink_parquet(partial)
+                        else:
+                            table.sink_csv(partial, separator="\t", null_value=".")
+        finally:
+            shutil.rmtree(self._pieces, ignore_errors=True)
+
+    def write(self, record: VariantRecord, rows: Sequence[Row]) -> None:
+        self._pending.append((record, rows))
+        if len(self._pending) >= self._BATCH:
+            with self._named_errors():
+                self._flush()
+
+    def _flush(self) -> None:
+        found = ((r.number, r.contig, r.position, r.ref, r.alts, rows) for r, rows in self._pending)
+        collect(found, Provenance()).table.write_parquet(self._pieces / f"{self._n_pieces}.parquet")
+        self._n_pieces += 1
+        self._pending.clear()
+
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise BasecastError(
+                f"{self._target} could not be written ({error}): make room or write elsewhere"
+            ) from error

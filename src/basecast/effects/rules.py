@@ -1,0 +1,215 @@
+"""Which windows an allele is scored in, or why it is not: Illumina's rules to the letter, and Basecast's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from basecast.effects.alleles import Edit, align, placements, smallest_edit
+from basecast.effects.splicing import Delta, delta_scores, spliceai_delta_scores
+from basecast.genome.annotation import Annotation, Transcript
+from basecast.genome.reference import Genome
+from basecast.genome.sequence import decode, encode
+from basecast.genome.source import Masked, Source
+from basecast.genome.variants import VariantRecord
+from basecast.inference.engine import Request
+
+Values = Float[np.ndarray, "bins tracks"]
+_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """An allele (an index into ALT; None: the whole record) and why it has no score; a gene where one was met."""
+
+    allele: int | None
+    reason: str
+    transcript: Transcript | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """One allele in one transcript, as two requests to the engine."""
+
+    record: VariantRecord
+    allele: int
+    transcript: Transcript
+    edit: Edit
+    reference: Request
+    alternate: Request
+
+
+class Rules(Protocol):
+    """How records become cases, and a case's values a delta."""
+
+    def cases(self, record: VariantRecord) -> Iterator[Case | Skipped]:
+        """Every allele of a record at least once, in the order of the output."""
+
+    def delta(self, case: Case, ref: Values, alt: Values, masked: bool) -> Delta:
+        """The delta of one case from the engine's values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What both rules stand on. ``context`` is the bases an output sees in all; ``mask`` is the spec's."""
+
+    genome: Genome
+    annotation: Annotation
+    distance: int
+    context: int
+    mask: Literal["gene", "none"]
+
+    def source(self, contig: str, transcript: Transcript) -> Source:
+        """The bases a transcript is scored on."""
+        if self.mask == "none":
+            return self.genome
+        return Masked(self.genome, contig, transcript.start, transcript.end)
+
+    def misplaced(self, record: VariantRecord) -> str | None:
+        """Why the record does not stand on this genome, if so."""
+        contig = self.genome.resolve(record.contig)
+        if contig is None:
+            return "unknown_contig"
+        if not record.alts:
+            return "no_alt_allele"
+        if not _is_sequence(record.ref):
+            return "ref_is_no_sequence"
+        end = record.start + len(record.ref)
+        if record.start < 0 or end > self.genome.lengths[contig]:
+            return "outside_contig"
+        found = self.genome.tokens(contig, record.start, end)
+        if not np.array_equal(found, encode(record.ref)):
+            more = "..." if len(found) > _SHOWN else ""
+            return f"ref_mismatch_genome_has_{decode(found[:_SHOWN])}{more}"
+        return None
+
+
+def unscorable(alt: str) -> str | None:
+    """Why an ALT as written is no sequence to score, if so."""
+    if alt == "*":
+        return "spanning_deletion"
+    if alt in ("<NON_REF>", "<*>"):
+        return "non_ref_block"
+    if alt.startswith("<"):
+        return "symbolic_allele"
+    if "[" in alt or "]" in alt or alt.startswith(".") or alt.endswith("."):
+        return "breakend"
+    if not _is_sequence(alt):
+        return "alt_is_no_sequence"
+    return None
+
+
+def _is_sequence(allele: str) -> bool:
+    return re.fullmatch(r"[ACGTURYSWKMBDHVNacgturyswkmbdhvn]+", allele) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class BasecastRules:
+    """MNVs, delins and long deletions scored, equivalent indels alike, contig ends padded, the mask by site type."""
+
+    ground: Ground
+
+    def cases(self, record: VariantRecord) -> Iterator[Case | Skipped]:
+        ground = self.ground
+        if reason := ground.misplaced(record):
+            yield Skipped(None, reason)
+            return
+        if len(record.ref) > ground.context:
+            yield Skipped(None, "ref_too_long")
+            return
+        contig = ground.genome.resolve(record.contig)
+        assert contig is not None
+        for allele, alt in enumerate(record.alts):
+            reason = unscorable(alt)
+            if reason is None and re.search("[^ACGTacgt]", alt):
+                reason = "ambiguous_allele"
+            if reason is None and alt.upper() == record.ref.upper():
+                reason = "alt_equals_ref"
+            if reason is None and len(alt) > ground.context:
+                reason = "alt_too_long"
+            if reason is not None:
+                yield Skipped(allele, reason)
+                continue
+            yield from self._allele(record, allele, contig)
+
+    def _allele(self, record: VariantRecord, allele: int, contig: str) -> Iterator[Case | Skipped]:
+        ground = self.ground
+        places = placements(ground.genome, contig, smallest_edit(record.start, record.ref, record.alts[allele]))
+        first, last = places.span
+        first, last = min(first, record.start), max(last, record.start + len(record.ref))
+        transcripts = ground.annotation.overlapping(contig, first, last)
+        if not transcripts:
+            yield Skipped(allele, "no_gene")
+        start, end = first - ground.distance, last + ground.distance
+        for transcript in transcripts:
+            bounds = (transcript.start, transcript.end) if ground.mask == "gene" else (0, ground.genome.lengths[contig])
+            edit = places.leftmost_within(ground.genome, contig, *bounds)
+            reference = Request(ground.source(contig, transcript), contig, start, end, transcript.strand)
+            alternate = replace(reference, source=edit.on(reference.source, contig), end=end + edit.growth)
+            yield Case(record, allele, transcript, edit, reference, alternate)
+
+    def delta(self, case: Case, ref: Values, alt: Values, masked: bool) -> Delta:
+        aligned = align(case.edit, case.reference.start, ref, alt)
+        return delta_scores(aligned, case.edit, case.record.start, case.transcript if masked else None)
+
+
+@dataclass(frozen=True, slots=True)
+class SpliceAIRules:
+    """SpliceAI 1.3.1, its skips included. Source: Jaganathan et al. 2019 and the published scores."""
+
+    ground: Ground
+
+    def cases(self, record: VariantRecord) -> Iterator[Case | Skipped]:
+        ground = self.ground
+        contig = ground.genome.resolve(record.contig)
+        if contig is None or not record.alts:
+            yield Skipped(None, "unknown_contig" if contig is None else "no_alt_allele")
+            return
+        transcripts = ground.annotation.overlapping(contig, record.start, record.start + 1)
+        if not transcripts:
+            yield Skipped(None, "no_gene")
+            return
+        reason = ground.misplaced(record)
+        half = ground.context // 2 + ground.distance
+        if reason is None and record.ref != record.ref.upper():
+            reason = "ref_lower_case"
+        if reason is None and not half <= record.start < ground.genome.lengths[contig] - half:
+            reason = "near_contig_end"
+        if reason is None and len(record.ref) > 2 * ground.distance:
+            reason = "ref_too_long"
+        if reason is not None:
+            yield Skipped(None, reason)
+            return
+        for allele, alt in enumerate(record.alts):
+            reason = unscorable(alt)
+            if reason is None and "-" in alt:
+                reason = "alt_is_no_sequence"
+            for transcript in transcripts if reason is None else ():
+                if len(record.ref) > 1 and len(alt) > 1:
+                    yield Skipped(allele, "mnv_not_scored_by_these_rules", transcript)
+                else:
+                    yield self._case(record, allele, contig, transcript)
+            if reason is not None:
+                yield Skipped(allele, reason)
+
+    def _case(self, record: VariantRecord, allele: int, contig: str, transcript: Transcript) -> Case:
+        edit = Edit(record.start, record.start + len(record.ref), encode(record.alts[allele]))
+        start, end = record.start - self.ground.distance, record.start + self.ground.distance + 1
+        reference = Request(self.ground.source(contig, transcript), contig, start, end, transcript.strand)
+        alternate = replace(reference, source=edit.on(reference.source, contig), end=end + edit.growth)
+        return Case(record, allele, transcript, edit, reference, alternate)
+
+    def delta(self, case: Case, ref: Values, alt: Values, masked: bool) -> Delta:
+        boundary = nearest_boundary(case.transcript, case.record.start) if masked else None
+        return spliceai_delta_scores(ref, alt, len(case.record.ref), len(case.record.alts[case.allele]), boundary)
+
+
+def nearest_boundary(transcript: Transcript, position: int) -> int:
+    """The first or last base of any exon nearest to ``position``, relative to it; of two, the smaller coordinate."""
+    boundaries = np.unique([(start, end - 1) for start, end in transcript.exons])
+    return int(min(boundaries - position, key=abs))

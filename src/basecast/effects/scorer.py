@@ -1,0 +1,172 @@
+"""Variants to splice scores: a ``Scorer`` is a model on a genome with its genes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from basecast import __version__
+from basecast.effects.rules import BasecastRules, Case, Ground, Rules, Skipped, SpliceAIRules
+from basecast.effects.scores import MaskName, Row, Scores, collect
+from basecast.errors import InputError, UsageError
+from basecast.genome.annotation import Annotation
+from basecast.genome.reference import Genome
+from basecast.genome.variants import VariantReader, VariantRecord
+from basecast.inference.engine import Engine
+from basecast.spec import LocalReach, Provenance
+from basecast.spec.model import Frozen
+from basecast.zoo.catalogue import load_model
+from basecast.zoo.package import Package
+
+OUTPUT = "splice"
+SHARD = 200
+"""Records that are scored together, and again if a run is killed among them."""
+
+
+class VariantSettings(Frozen):
+    """What is asked of a splice score."""
+
+    rules: Literal["basecast", "spliceai"] = "basecast"
+    distance: int = Field(50, ge=0, description="bases at each side of a variant in which sites are compared")
+    mask: Literal["raw", "masked", "both"] = "raw"
+    device: str = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    threads: int | None = None
+    memory: int | None = Field(None, description="bytes")
+
+    @property
+    def masks(self) -> tuple[MaskName, ...]:
+        """The masks that are scored."""
+        return ("raw", "masked") if self.mask == "both" else (self.mask,)
+
+
+class Scorer:
+    """A model on a genome with its genes, ready to score records.
+
+    Raises:
+        UsageError: the model gives no splice sites, or ``distance`` exceeds half its context.
+        InputError: the annotation does not fit the genome.
+    """
+
+    def __init__(
+        self,
+        model: Package | str | Path,
+        genome: Genome | str | Path,
+        annotation: Annotation | str | Path,
+        settings: VariantSettings,
+    ) -> None:
+        self.settings = settings
+        self.package = model if isinstance(model, Package) else load_model(model)
+        self.genome = genome if isinstance(genome, Genome) else Genome(genome)
+        genes = annotation if isinstance(annotation, Annotation) else Annotation.read(annotation)
+        spec = self.package.spec
+        if OUTPUT not in [output.name for output in spec.outputs] or not isinstance(spec.reach, LocalReach):
+            raise UsageError(f"model {spec.name} gives no splice sites base by base: it cannot score splicing")
+        if settings.distance > spec.reach.left:
+            raise UsageError(
+                f"a distance of {settings.distance} is more than model {spec.name} sees: {spec.reach.left} at most"
+            )
+        self.annotation = genes.on(self.genome.contigs)
+        if not len(self.annotation.transcripts):
+            unknown = next(iter(self.annotation.unplaced), "")
+            raise InputError(self.genome.contigs.describe_unknown(unknown, str(genes.path), "a text editor"))
+        self.annotation.check_against(self.genome)
+        self.engine = Engine(
+            self.package,
+            device=settings.device,
+            precision=settings.precision,
+            memory=settings.memory,
+            threads=settings.threads,
+            calibrated=settings.rules == "basecast",
+        )
+        context = spec.reach.left + spec.reach.right
+        ground = Ground(self.genome, self.annotation, settings.distance, context, spec.mask)
+        self.rules: Rules = SpliceAIRules(ground) if settings.rules == "spliceai" else BasecastRules(ground)
+
+    def rows(self, records: Sequence[VariantRecord]) -> list[list[Row]]:
+        """The rows of each record; records that share windows are cheaper together."""
+        planned = [list(self.rules.cases(record)) for record in records]
+        cases = [case for items in planned for case in items if isinstance(case, Case)]
+        requests = [request for case in cases for request in (case.reference, case.alternate)]
+        values = iter(self.engine.evaluate(requests, [OUTPUT]))
+        rows: list[list[Row]] = []
+        for items in planned:
+            found: list[Row] = []
+            for item in items:
+                if isinstance(item, Skipped):
+                    found += [Row.of(item.allele, item.reason, mask, item.transcript) for mask in self.settings.masks]
+                    continue
+                ref, alt = next(values)[OUTPUT], next(values)[OUTPUT]
+                for mask in self.settings.masks:
+                    delta = self.rules.delta(item, ref, alt, mask == "masked")
+                    found.append(Row.of(item.allele, "scored", mask, item.transcript, delta))
+            rows.append(found if self.settings.rules == "spliceai" else _largest_per_gene(found))
+        return rows
+
+    @property
+    def provenance(self) -> Provenance:
+        """Model, genome and annotation by their digests."""
+        sources = {
+            f"model {self.package.spec.name}": self.package.digest,
+            f"reference {self.genome.path}": self.genome.digest,
+            f"annotation {self.annotation.path}": self.annotation.digest,
+        }
+        return Provenance(basecast=__version__, sources=sources, note=self.settings.model_dump_json())
+
+
+def _largest_per_gene(rows: Sequence[Row]) -> list[Row]:
+    """Of a gene's transcripts the one with the largest score, the first of equal ones, where the first stood."""
+    best: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        key = (row.allele, row.mask, row.gene_id, row.symbol, row.strand, row.status)
+        if key not in best or (row.delta and max(row.delta.score) > max(best[key].delta.score)):  # type: ignore[union-attr]
+            best[key] = row
+    return list(best.values())
+
+
+def score_variants(
+    variants: str | Path | Iterable[tuple[str, int, str, str]],
+    *,
+    model: Package | str | Path,
+    genome: Genome | str | Path,
+    annotation: Annotation | str | Path,
+    settings: VariantSettings | None = None,
+    **options: Any,
+) -> Scores:
+    """Splice scores of a VCF, BCF or TSV, or of (contig, POS, REF, ALT) with POS 1-based and ALT comma-separated.
+
+    Args:
+        model: what ``load_model`` takes, or gave.
+        settings: or its fields as keywords: ``rules``, ``distance``, ``mask``, ``device`` ...
+
+    Raises:
+        InputError, UsageError: as ``Scorer`` and ``VariantReader`` say.
+    """
+    scorer = Scorer(model, genome, annotation, settings or VariantSettings(**options))
+
+    def found() -> Iterator[tuple[int, str, int, str, Sequence[str], Sequence[Row]]]:
+        with _records(variants) as records:
+            while shard := list(islice(records, SHARD)):
+                for record, rows in zip(shard, scorer.rows(shard), strict=True):
+                    yield record.number, record.contig, record.position, record.ref, record.alts, rows
+
+    return collect(found(), scorer.provenance)
+
+
+@contextlib.contextmanager
+def _records(variants: str | Path | Iterable[tuple[str, int, str, str]]) -> Iterator[Iterator[VariantRecord]]:
+    if isinstance(variants, str | Path):
+        with VariantReader(variants) as reader:
+            yield iter(reader)
+    else:
+        yield _from_tuples(variants)
+
+
+def _from_tuples(variants: Iterable[tuple[str, int, str, str]]) -> Iterator[VariantRecord]:
+    for number, (contig, position, ref, alt) in enumerate(variants, start=1):
+        yield VariantRecord(number, contig, position - 1, ref, tuple(alt.split(",")), b"")
