@@ -7,18 +7,25 @@ import fcntl
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from basecast.errors import InputError
 
 
 def cache_folder(*parts: str) -> Path:
     """The folder for what can be made again: ``$BASECAST_CACHE``, else ``basecast`` in the XDG cache folder."""
     root = os.environ.get("BASECAST_CACHE")
-    if root is None:
+    if not root:
         root = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "basecast")
     folder = Path(root, *parts)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the cache {folder} cannot be made ({error.strerror}): set BASECAST_CACHE to a folder that can be written"
+        ) from error
     return folder
 
 
@@ -26,14 +33,10 @@ def cache_folder(*parts: str) -> Path:
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A path beside ``path`` to write to; it takes the final name only if the block ends well, else it is removed."""
     target = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
-    os.close(handle)
-    partial = Path(name)
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    partial.touch(exist_ok=False)
     try:
         yield partial
-        umask = os.umask(0)
-        os.umask(umask)
-        partial.chmod(0o666 & ~umask)
         with partial.open("rb") as written:
             os.fsync(written.fileno())
         partial.replace(target)
@@ -60,15 +63,20 @@ def built_once(path: Path, build: Callable[[Path], None]) -> Path:
     return path
 
 
-def sha256_of(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's bytes in hex; remembered in the cache by path, size and modification time."""
+def identity_of(path: str | os.PathLike[str]) -> str:
+    """A name for the file as it is now: a digest of its path, size, modification time and inode."""
     resolved = Path(path).resolve()
     status = resolved.stat()
     identity = json.dumps([str(resolved), status.st_size, status.st_mtime_ns, status.st_ino])
-    memo = cache_folder("digests") / hashlib.sha256(identity.encode()).hexdigest()
+    return hashlib.sha256(identity.encode()).hexdigest()
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's bytes in hex; remembered in the cache by path, size and modification time."""
+    memo = cache_folder("digests") / identity_of(path)
     with contextlib.suppress(FileNotFoundError):
         return memo.read_text()
-    with resolved.open("rb") as handle:
+    with open(path, "rb") as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
     with whole_file(memo) as partial:
         partial.write_text(digest)
