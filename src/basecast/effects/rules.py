@@ -150,7 +150,9 @@ class BasecastRules:
             bounds = (transcript.start, transcript.end) if ground.mask == "gene" else (0, ground.genome.lengths[contig])
             edit = places.leftmost_within(ground.genome, contig, *bounds)
             reference = Request(ground.source(contig, transcript), contig, start, end, transcript.strand)
-            alternate = replace(reference, source=edit.on(reference.source, contig), end=end + edit.growth)
+            alternate = replace(
+                reference, source=edit.on(reference.source, contig), end=end + edit.growth, base=reference
+            )
             yield Case(record, allele, transcript, edit, reference, alternate)
 
     def delta(self, case: Case, ref: Values, alt: Values, masked: bool) -> Delta:
@@ -201,7 +203,7 @@ class SpliceAIRules:
         edit = Edit(record.start, record.start + len(record.ref), encode(record.alts[allele]))
         start, end = record.start - self.ground.distance, record.start + self.ground.distance + 1
         reference = Request(self.ground.source(contig, transcript), contig, start, end, transcript.strand)
-        alternate = replace(reference, source=edit.on(reference.source, contig), end=end + edit.growth)
+        alternate = replace(reference, source=edit.on(reference.source, contig), end=end + edit.growth, base=reference)
         return Case(record, allele, transcript, edit, reference, alternate)
 
     def delta(self, case: Case, ref: Values, alt: Values, masked: bool) -> Delta:

@@ -11,31 +11,40 @@ import copy
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from basecast.errors import OutOfMemoryError, UsageError
+from basecast.errors import InputError, OutOfMemoryError, UsageError
 from basecast.genome.sequence import Tokens, reverse_complement
 from basecast.genome.source import Source
+from basecast.inference.delta import (
+    Change,
+    altered_embedding,
+    batches,
+    change_between,
+    levels_of,
+    reference_embedding,
+    stretches,
+)
 from basecast.inference.device import available_memory, available_threads, choose_device
-from basecast.inference.ensemble import mean_values
+from basecast.inference.ensemble import Answer, Values
 from basecast.inference.tiling import Tile, tiles
 from basecast.models.layers import Convolution, make_one_hot, padded
-from basecast.models.network import Network
 from basecast.spec import Input, LocalReach, Output
 from basecast.zoo.package import Package
 
-Mode = Literal["valid", "full"]
-Values = dict[str, Float[np.ndarray, "..."]]
+Mode = Literal["delta", "valid", "full"]
 _CACHE_SHARE = 8
 _LIVE_TENSORS = 8
 
 
+@runtime_checkable
 class TrackSource(Protocol):
     """Where an input track comes from."""
 
@@ -54,14 +63,27 @@ class Request:
     strand: str = "+"
     conditions: Mapping[str, str] = field(default_factory=dict)
     tracks: Mapping[str, TrackSource] = field(default_factory=dict)
+    base: Request | None = None
+    """The request on the unaltered source, where this one's source is altered; asked together they share work."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Window:
+    """What a network is shown, in the orientation of the request's strand; ``key`` is equal where all of it is."""
+
     request: Request
     tile: Tile
     tokens: Tokens
+    inputs: Mapping[str, Float[np.ndarray, "channels bins"]]
     key: bytes
+
+
+class _Altered(NamedTuple):
+    """A window, another that it is altered from, and where they differ."""
+
+    ref: _Window
+    alt: _Window
+    change: Change
 
 
 class Engine:
@@ -71,8 +93,9 @@ class Engine:
         package: the model.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``fp32`` (TF32 off), ``bf16`` (autocast) or ``fp64``.
-        mode: ``valid`` computes what the outputs need, layer by layer; ``full`` keeps each layer at the window's
-            length by zero padding, as published code does. Both give the same values.
+        mode: ``valid`` computes what the outputs need, layer by layer; ``delta`` of a request with a ``base`` only what
+            differs from it as well; ``full`` keeps each layer at the window's length by zero padding, as published code
+            does. All give the same values.
         memory: bytes that activations and remembered values may take; by default half of what is free.
         threads: CPU threads; by default all that the process may use.
         calibrated: whether the temperatures of the spec are applied.
@@ -84,7 +107,7 @@ class Engine:
         *,
         device: str = "auto",
         precision: Literal["fp32", "bf16", "fp64"] = "fp32",
-        mode: Mode = "valid",
+        mode: Mode = "delta",
         memory: int | None = None,
         threads: int | None = None,
         calibrated: bool = True,
@@ -96,16 +119,14 @@ class Engine:
         if mode == "full" and not isinstance(self.spec.reach, LocalReach):
             raise UsageError(f"{self.spec.name} sees whole windows: there is no mode 'full' beside 'valid' for it")
         shared = {"device": str(self.device), "precision": precision, "mode": mode, "calibrated": calibrated}
-        self._nodes = {
-            name: Engine(node, memory=self.memory, threads=self.threads, **shared)  # type: ignore[arg-type]
-            for name, node in package.nodes.items()
-        }
-        if self._nodes:
-            last = self.spec.nodes[-1].name
-            self._runner: Engine = self._nodes[last]
-            self._runner._nodes = {name: node for name, node in self._nodes.items() if name != last}
-            return
+        self._nodes: dict[str, Engine] = {}
         self._runner = self
+        for name, node in package.nodes.items():
+            self._runner = Engine(node, memory=self.memory, threads=self.threads, **shared)  # type: ignore[arg-type]
+            self._runner._nodes |= self._nodes
+            self._nodes[name] = self._runner
+        if self._runner is not self:
+            return
         dtype = torch.float64 if precision == "fp64" else torch.float32
         self._dtype = dtype
         self._networks = [copy.deepcopy(network).to(self.device, dtype).eval() for network in package.networks]
@@ -116,11 +137,20 @@ class Engine:
         self._remembered: OrderedDict[bytes, Values] = OrderedDict()
         self._remembered_bytes = 0
         self.largest_batch = 64 if self.device.type == "cuda" else 8
+        self._shares = mode == "delta" and all(network.stages() for network in self._networks)
+
+    @property
+    def _longest_stretch(self) -> int:
+        """Bases of reference that altered windows share: every level of one network is kept at once."""
+        n_levels = max(len(network.stages()) for network in self._networks) + 1
+        fits = self.memory // 2 // (self._bytes_a_base // _LIVE_TENSORS * n_levels)
+        return min(fits, 20_000)
 
     @property
     def longest_tile(self) -> int:
         """Bases of output that are computed at once, a share of the memory that does not depend on the batch."""
-        return max(min(self.memory // self._bytes_a_base // 2, 200_000 if self.device.type == "cuda" else 50_000), 1000)
+        fits = self.memory // self._runner._bytes_a_base // 2
+        return max(min(fits, 200_000 if self.device.type == "cuda" else 50_000), 1000)
 
     def evaluate(
         self,
@@ -135,17 +165,20 @@ class Engine:
             are those of the spec: on the minus strand of a strand-paired model they are permuted back.
 
         Raises:
-            UsageError: an output, condition or input track is not the model's, or is missing.
+            UsageError: an output, track, condition or input track is not the model's, or is missing.
             OutOfMemoryError: a single window does not fit the device.
         """
         runner = self._runner
         if runner is not self:
             return runner.evaluate(requests, outputs, tracks)
-        names = tuple(outputs) if outputs is not None else tuple(output.name for output in self.spec.outputs)
-        for name in names:
-            if name not in {output.name for output in self.spec.outputs}:
-                raise UsageError(f"{self.spec.name} has no output {name!r}, only {[o.name for o in self.spec.outputs]}")
+        known = {output.name: len(output.tracks) for output in self.spec.outputs}
+        names = tuple(outputs) if outputs is not None else tuple(known)
         chosen = {name: list(indices) for name, indices in (tracks or {}).items()}
+        for name in (*names, *chosen):
+            if name not in known:
+                raise UsageError(f"{self.spec.name} has no output {name!r}, only {list(known)}")
+            if not set(chosen.get(name, [])) <= set(range(known[name])):
+                raise UsageError(f"{name} of {self.spec.name} has tracks 0 to {known[name] - 1}, not {chosen[name]}")
         plan = [self._windows(request, repr((names, chosen)).encode()) for request in requests]
         done: dict[bytes, Values] = {}
         missing: OrderedDict[bytes, _Window] = OrderedDict()
@@ -155,6 +188,10 @@ class Engine:
                 done[window.key] = self._remembered[window.key]
             else:
                 missing.setdefault(window.key, window)
+        for key, values in self._altered(requests, plan, missing, names, chosen) if self._shares else ():
+            done[key] = values
+            del missing[key]
+            self._remember(key, values)
         for batch in self._batches(list(missing.values())):
             for window, values in zip(batch, self._run(batch, names, chosen), strict=True):
                 done[window.key] = values
@@ -169,15 +206,16 @@ class Engine:
             if request.conditions.get(condition.name) not in condition.values:
                 raise UsageError(f"{self.spec.name} needs {condition.name}, one of {', '.join(condition.values)}")
         windows = []
-        for tile in tiles(self.spec, request.start, request.end, self.longest_tile):
+        for tile in tiles(self.spec, request.start, request.end, self.longest_tile, request.strand):
             tokens = request.source.tokens(request.contig, tile.window_start, tile.window_end)
             if request.strand == "-":
                 tokens = reverse_complement(tokens)
             digest = hashlib.blake2b(tokens.tobytes(), key=hashlib.sha256(salt).digest(), digest_size=16)
             digest.update(repr(sorted(request.conditions.items())).encode())
-            if request.tracks or self._nodes:
-                digest.update(repr((id(request), tile)).encode())
-            windows.append(_Window(request, tile, tokens, digest.digest()))
+            inputs = {item.name: self._input(item, request, tile) for item in self.spec.inputs[1:]}
+            for values in inputs.values():
+                digest.update(values.tobytes())
+            windows.append(_Window(request, tile, tokens, inputs, digest.digest()))
         return windows
 
     def _batches(self, windows: list[_Window]) -> Iterator[list[_Window]]:
@@ -197,7 +235,9 @@ class Engine:
         """Values of each window, in the window's own orientation; a batch too large for the device is halved."""
         try:
             return self._forward(batch, names, chosen)
-        except (torch.OutOfMemoryError, MemoryError) as error:
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
             if len(batch) == 1:
                 raise OutOfMemoryError(
                     f"one window of {batch[0].tokens.size} bases does not fit {self.device}: "
@@ -210,23 +250,82 @@ class Engine:
         return self._run(batch[:half], names, chosen) + self._run(batch[half:], names, chosen)
 
     def _forward(self, batch: list[_Window], names: tuple[str, ...], chosen: Mapping[str, list[int]]) -> list[Values]:
-        tokens = torch.from_numpy(np.stack([window.tokens for window in batch])).to(self.device)
         conditions = self._conditions(batch)
-        tracks = {name: torch.tensor(indices, device=self.device) for name, indices in chosen.items()}
-        linear = {name: index for name, index in tracks.items() if self.spec.output(name).link != "softmax"}
-
-        def logits_of(network: Network, wanted: tuple[str, ...]) -> dict[str, Tensor]:
-            needed = [o.name for o in self.spec.outputs if o.name in wanted or o.name in self._fed(wanted)]
-            return network.heads(network.embed(one_hot, conditions), needed, linear, {})
-
         with self._arithmetic():
-            one_hot = make_one_hot(tokens, self._dtype)
-            values = mean_values(self.spec, self._networks, logits_of, names, self.calibrated, tracks)
-            arrays = {name: value.movedim(1, -1).cpu().numpy() for name, value in values.items()}
-        return [{name: array[i] for name, array in arrays.items()} for i in range(len(batch))]
+            answer = Answer(self.spec, names, chosen, self.calibrated, self.device)
+            one_hot = self._one_hot(np.stack([window.tokens for window in batch]))
+            for member, network in zip(self.spec.members, self._networks, strict=True):
+                answer.add(member, network, partial(network.embed, one_hot, conditions))
+            return answer.values()
 
-    def _fed(self, wanted: tuple[str, ...]) -> set[str]:
-        return {other for name in wanted for other in self.spec.output(name).auxiliary}
+    def _altered(
+        self,
+        requests: Sequence[Request],
+        plan: Sequence[Sequence[_Window]],
+        missing: Mapping[bytes, _Window],
+        names: tuple[str, ...],
+        chosen: Mapping[str, list[int]],
+    ) -> Iterator[tuple[bytes, Values]]:
+        """Missing windows that alter others, and those others, by their keys."""
+        index = {id(request): i for i, request in enumerate(requests)}
+        groups: dict[tuple[Source, str, str], dict[bytes, _Altered]] = {}
+        for request, windows in zip(requests, plan, strict=True):
+            base = request.base
+            if base is None or id(base) not in index or windows[0].key not in missing:
+                continue
+            references = plan[index[id(base)]]
+            if len(windows) == len(references) == 1:
+                ref, alt = references[0], windows[0]
+                change = change_between(ref.tokens, alt.tokens)
+                if change.is_inside:
+                    groups.setdefault((base.source, base.contig, base.strand), {})[alt.key] = _Altered(ref, alt, change)
+        given: set[bytes] = set()
+        for group in groups.values():
+            pairs = list(group.values())
+            spans = [(pair.ref.tile.window_start, pair.ref.tile.window_end) for pair in pairs]
+            for start, end, members in stretches(spans, self._longest_stretch):
+                for key, values in self._stretch(start, end, [pairs[i] for i in members], names, chosen):
+                    if key in missing and key not in given:
+                        given.add(key)
+                        yield key, values
+
+    def _stretch(
+        self, start: int, end: int, pairs: Sequence[_Altered], names: tuple[str, ...], chosen: Mapping[str, list[int]]
+    ) -> Iterator[tuple[bytes, Values]]:
+        """Values of reference and altered windows within one stretch of the contig."""
+        first = pairs[0].ref.request
+        tokens = first.source.tokens(first.contig, start, end)
+        if first.strand == "-":
+            tokens = reverse_complement(tokens)
+        offsets = [
+            end - pair.ref.tile.window_end if first.strand == "-" else pair.ref.tile.window_start - start
+            for pair in pairs
+        ]
+        sizes = [pair.ref.tokens.size for pair in pairs]
+        together = list(batches([pair.change for pair in pairs], sizes, self.largest_batch))
+        with self._arithmetic():
+            whole, *parts = (
+                Answer(self.spec, names, chosen, self.calibrated, self.device) for _ in range(len(together) + 1)
+            )
+            one_hot = self._one_hot(tokens[None])
+            for member, network in zip(self.spec.members, self._networks, strict=True):
+                levels = levels_of(network, one_hot)
+                whole.add(member, network, partial(reference_embedding, network, levels))
+                for part, indices in zip(parts, together, strict=True):
+                    change = pairs[indices[0]].change
+                    gained = [pairs[i].alt.tokens[change.start : change.start + change.gained] for i in indices]
+                    patch, shifts = self._one_hot(np.stack(gained)), [offsets[i] for i in indices]
+                    part.add(member, network, partial(altered_embedding, network, levels, shifts, patch, change))
+            reference = whole.values()[0]
+            context = tokens.size - len(next(iter(reference.values())))
+            for pair, offset, size in zip(pairs, offsets, sizes, strict=True):
+                yield pair.ref.key, {name: x[offset : offset + size - context].copy() for name, x in reference.items()}
+            for part, indices in zip(parts, together, strict=True):
+                for i, values in zip(indices, part.values(), strict=True):
+                    yield pairs[i].alt.key, values
+
+    def _one_hot(self, tokens: Tokens) -> Tensor:
+        return make_one_hot(torch.from_numpy(tokens).to(self.device), self._dtype)
 
     @contextlib.contextmanager
     def _arithmetic(self) -> Iterator[None]:
@@ -253,23 +352,23 @@ class Engine:
             indices = [condition.values.index(window.request.conditions[condition.name]) for window in batch]
             given[condition.name] = torch.tensor(indices, device=self.device)
         for item in self.spec.inputs[1:]:
-            stacked = np.stack([self._input(item, window) for window in batch])
+            stacked = np.stack([window.inputs[item.name] for window in batch])
             given[item.name] = torch.from_numpy(stacked).to(self.device, self._dtype)
         return given
 
-    def _input(self, item: Input, window: _Window) -> Float[np.ndarray, "channels bins"]:
-        request, tile = window.request, window.tile
-        if item.kind == "scores":
-            assert item.node is not None
-            assert item.output is not None
+    def _input(self, item: Input, request: Request, tile: Tile) -> Float[np.ndarray, "channels bins"]:
+        if item.node is not None and item.output is not None:
+            if item.node not in self._nodes:
+                raise UsageError(f"{self.spec.name} is fed with scores of {item.node!r}: run the graph that has both")
             node = self._nodes[item.node]
-            stretch = Request(
-                request.source, request.contig, tile.window_start, tile.window_end, request.strand, request.conditions
-            )
-            values = node.evaluate([stretch], [item.output])[0][item.output]
+            output = node.spec.output(item.output)
+            wrapped = abs(output.reverse_complement.shift) if request.strand == "-" else 0
+            extra = wrapped * output.resolution
+            wider = replace(request, start=tile.window_start - extra, end=tile.window_end + extra)
+            values = node.evaluate([wider], [item.output])[0][item.output]
             if request.strand == "-":
-                values = flip(values, node.spec.output(item.output))
-            return np.ascontiguousarray(values.T)
+                values = flip(values, output)
+            return np.ascontiguousarray(values[wrapped : len(values) - wrapped].T)
         if item.name not in request.tracks:
             raise UsageError(f"{self.spec.name} needs the input track {item.name!r}")
         found = request.tracks[item.name].values(request.contig, tile.window_start, tile.window_end)
@@ -286,9 +385,17 @@ class Engine:
             tile = window.tile
             if window.request.strand == "-":
                 value = flip(value, output, chosen.get(name))
-            if output.axes == "position":
-                first = tile.seen_start + output.crop * output.resolution
-                value = value[(tile.start - first) // output.resolution : (tile.end - first) // output.resolution]
+            if output.axes in ("position", "position_pair"):
+                first, last = (at // output.resolution for at in (tile.seen_start, tile.seen_end))
+                if len(value) != last - first - 2 * output.crop:
+                    raise InputError(
+                        f"{self.spec.name} gives {len(value)} bins of {name} where its config promises "
+                        f"{last - first - 2 * output.crop}: reach, resolution or crop is wrong"
+                    )
+                begin, stop = (
+                    (at - tile.seen_start) // output.resolution - output.crop for at in (tile.start, tile.end)
+                )
+                value = value[begin:stop] if output.axes == "position" else value[begin:stop, begin:stop]
             pieces.append(value)
         if output.axes != "position" and len(pieces) > 1:
             stretch = windows[0].request
@@ -296,7 +403,7 @@ class Engine:
                 f"{name} of {self.spec.name} is given a window at a time: "
                 f"[{stretch.start}, {stretch.end}) needs several"
             )
-        return np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
+        return np.concatenate(pieces)  # a copy: what is remembered stays as it is
 
     def _remember(self, key: bytes, values: Values) -> None:
         self._remembered[key] = values
@@ -304,6 +411,12 @@ class Engine:
         while self._remembered_bytes > self.memory // _CACHE_SHARE and len(self._remembered) > 1:
             _, oldest = self._remembered.popitem(last=False)
             self._remembered_bytes -= sum(array.nbytes for array in oldest.values())
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """torch has a class of its own for CUDA's allocator only."""
+    signs = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(sign in str(error) for sign in signs)
 
 
 def flip(values: Float[np.ndarray, ...], output: Output, chosen: Sequence[int] | None = None) -> Float[np.ndarray, ...]:

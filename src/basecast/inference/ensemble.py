@@ -1,45 +1,66 @@
-"""From the members' logits to the package's values."""
+"""From the members' networks to the package's values."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from basecast.models.network import LINKS, Network
-from basecast.spec import ModelSpec
+from basecast.spec import Member, ModelSpec
+
+Values = dict[str, Float[np.ndarray, "..."]]
 
 
-def mean_values(
-    spec: ModelSpec,
-    networks: Iterable[Network],
-    logits_of: Callable[[Network, tuple[str, ...]], Mapping[str, Tensor]],
-    names: tuple[str, ...],
-    calibrated: bool,
-    tracks: Mapping[str, Tensor],
-) -> dict[str, Tensor]:
-    """Each named output: temperature and link on every member that lists it, then the mean.
+class Answer:
+    """The values of one batch: heads, temperature and link of each member as it comes, then the mean over members.
 
-    ``logits_of`` runs one network for some outputs; position outputs have tracks in dimension 1. A link over
-    tracks (softmax) needs them all, so a subset of ``tracks`` is cut after it.
+    Position outputs have tracks in dimension 1. A link over tracks (softmax) needs them all, so of such an output a
+    subset of tracks is cut after it; of others only the chosen ones are computed.
     """
-    sums: dict[str, Tensor] = {}
-    counts = dict.fromkeys(names, 0)
-    for member, network in zip(spec.members, networks, strict=True):
-        wanted = tuple(name for name in names if name in member.outputs)
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        names: tuple[str, ...],
+        chosen: Mapping[str, Sequence[int]],
+        calibrated: bool,
+        device: torch.device,
+    ) -> None:
+        self._spec, self._names = spec, names
+        self._temperature = spec.calibration.temperature if calibrated else {}
+        tracks = {name: torch.tensor(indices, device=device) for name, indices in chosen.items()}
+        self._cut_late = {name: index for name, index in tracks.items() if spec.output(name).link == "softmax"}
+        self._cut_early = {name: index for name, index in tracks.items() if name not in self._cut_late}
+        self._sums: dict[str, Tensor] = {}
+        self._counts = dict.fromkeys(names, 0)
+
+    def add(self, member: Member, network: Network, embed: Callable[[], Tensor]) -> None:
+        """One member, whose embedding is made only if it gives an output that is asked for."""
+        wanted = [name for name in self._names if name in member.outputs]
         if not wanted:
-            continue
-        logits = logits_of(network, wanted)
+            return
+        fed = {other for name in wanted for other in self._spec.output(name).auxiliary}
+        needed = [output.name for output in self._spec.outputs if output.name in {*wanted, *fed}]
+        logits = network.heads(embed(), needed, self._cut_early, {})
         for name in wanted:
-            output = spec.output(name)
             x = logits[name].float() if logits[name].dtype != torch.float64 else logits[name]
-            temperature = spec.calibration.temperature.get(name) if calibrated else None
-            if temperature:
-                x = x / torch.tensor(temperature, device=x.device, dtype=x.dtype).view(1, -1, *[1] * (x.ndim - 2))
-            x = LINKS[output.link](x, 1)
-            if output.link == "softmax" and name in tracks:
-                x = x.index_select(1, tracks[name])
-            sums[name] = sums[name] + x if name in sums else x
-            counts[name] += 1
-    return {name: total / counts[name] for name, total in sums.items()}
+            if stored := self._temperature.get(name):
+                temperature = torch.tensor(stored, device=x.device, dtype=x.dtype)
+                if len(stored) > 1 and name in self._cut_early:
+                    temperature = temperature[self._cut_early[name]]
+                x = x / temperature.view(-1, *[1] * (x.ndim - 2))
+            x = LINKS[self._spec.output(name).link](x, 1)
+            if name in self._cut_late:
+                x = x.index_select(1, self._cut_late[name])
+            self._sums[name] = self._sums[name] + x if name in self._sums else x
+            self._counts[name] += 1
+
+    def values(self) -> list[Values]:
+        """For each window of the batch the mean over the members that list an output, tracks last."""
+        arrays = {name: (total / self._counts[name]).movedim(1, -1).cpu().numpy() for name, total in self._sums.items()}
+        size = len(next(iter(arrays.values()))) if arrays else 0
+        return [{name: array[i].copy() for name, array in arrays.items()} for i in range(size)]

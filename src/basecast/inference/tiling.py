@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from basecast.errors import InputError
 from basecast.spec import LocalReach, ModelSpec
 
 
@@ -20,34 +22,40 @@ class Tile:
 
 
 def grain(spec: ModelSpec) -> int:
-    """Bases by which a stretch may be cut: the coarsest bin of any position output."""
-    return max([output.resolution for output in spec.outputs if output.axes != "scalar"], default=1)
+    """Bases by which a stretch may be cut: whole bins of every output, whole strides."""
+    stride = spec.reach.stride if isinstance(spec.reach, LocalReach) else 1
+    return math.lcm(stride, *(output.resolution for output in spec.outputs))
 
 
 def margin(spec: ModelSpec) -> int:
-    """Bases at each side that heads leave out beyond the reach."""
-    return max(output.crop * output.resolution for output in spec.outputs)
+    """Bases at each side, whole grains, that heads leave out beyond the reach or that a shift would wrap around."""
+    bases = max((output.crop + abs(output.reverse_complement.shift)) * output.resolution for output in spec.outputs)
+    return -(-bases // grain(spec)) * grain(spec)
 
 
-def tiles(spec: ModelSpec, start: int, end: int, longest: int) -> list[Tile]:
+def tiles(spec: ModelSpec, start: int, end: int, longest: int, strand: str = "+") -> list[Tile]:
     """Tiles that cover [start, end) once, in order, of at most ``longest`` bases of output where the reach is local.
 
     Raises:
         ValueError: the stretch is empty or no whole number of bins.
+        InputError: the model's windows are too short to give anything.
     """
     step = grain(spec)
     if end <= start or (end - start) % step:
         raise ValueError(f"{spec.name} gives bins of {step} bp: [{start}, {end}) is no whole number of them")
     reach, extra = spec.reach, margin(spec)
     if isinstance(reach, LocalReach):
+        left, right = (reach.left, reach.right) if strand == "+" else (reach.right, reach.left)
         span = max(longest // step, 1) * step
         return [
-            Tile(a, b, a - extra - reach.left, b + extra + reach.right, a - extra, b + extra)
+            Tile(a, b, a - extra - left, b + extra + right, a - extra, b + extra)
             for a in range(start, end, span)
             for b in [min(a + span, end)]
         ]
     length = reach.length_for(end - start + 2 * extra)
     usable = length - 2 * (reach.crop + extra)
+    if usable < step:
+        raise InputError(f"{spec.name}: its windows of {length} bases leave nothing within what is cropped")
     lead = max(usable - (end - start), 0) // 2 // step * step
     return [
         Tile(

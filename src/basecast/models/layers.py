@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 
@@ -50,6 +50,7 @@ class ResidualUnit(nn.Module):
         self.norm2 = nn.BatchNorm1d(channels, eps=epsilon)
         self.activation2 = type(activation)(**_settings(activation))
         self.conv2 = Convolution(channels, channels, width, dilation)
+        self.reach = self.conv1.reach + self.conv2.reach
 
     def forward(self, x: Float[Tensor, "batch channels length"]) -> Float[Tensor, "batch channels shorter"]:
         y = self.conv1(self.activation1(self.norm1(x)))
@@ -61,7 +62,9 @@ def _settings(activation: nn.Module) -> dict[str, float]:
     return {"negative_slope": activation.negative_slope} if isinstance(activation, nn.LeakyReLU) else {}
 
 
-def make_one_hot(tokens: Float[Tensor, "batch length"], dtype: torch.dtype = torch.float32) -> Tensor:
-    """(batch, 4, length) from tokens A, C, G, T, N = 0..4 on the device where the tokens are; N is all zeros."""
+def make_one_hot(
+    tokens: UInt8[Tensor, "batch length"], dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "batch 4 length"]:
+    """One-hot from tokens A, C, G, T, N = 0..4 on the device where the tokens are; N is all zeros."""
     bases = torch.arange(4, device=tokens.device, dtype=tokens.dtype)
     return (tokens[:, None, :] == bases[None, :, None]).to(dtype)

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """A module that gives ``reach`` positions fewer at each end than it is given."""
+
+    reach: int
+
+    def __call__(self, x: Tensor, /) -> Tensor: ...
+
 
 NO_CONDITIONS: Mapping[str, Tensor] = {}
 
@@ -24,6 +34,14 @@ class Network(nn.Module):
 
     def embed(self, one_hot: Float[Tensor, "batch 4 length"], conditions: Mapping[str, Tensor]) -> Tensor:
         """What the heads read."""
+        raise NotImplementedError
+
+    def stages(self) -> Sequence[Stage]:
+        """The stride-1 convolutional stretch from one-hot on, in order; nothing where the network has none."""
+        return ()
+
+    def join(self, levels: Sequence[Tensor]) -> Tensor:
+        """The embedding from what each stage gives at the output positions; with ``stages`` it is all of ``embed``."""
         raise NotImplementedError
 
     def heads(

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from basecast.models.layers import Convolution, ResidualUnit, crop
-from basecast.models.network import NO_CONDITIONS, Network, pick
+from basecast.models.network import NO_CONDITIONS, Network, Stage, pick
 from basecast.models.registry import Family, register
 from basecast.spec import Architecture, LocalReach, Member, ModelSpec, Output, Track
 from basecast.spec.model import Frozen
@@ -27,8 +27,8 @@ _DILATIONS = (1, 4, 10, 25)
 class SpliceAIConfig(Frozen):
     """Sizes of one network. OpenSpliceAI: leaky ReLU 0.1 and epsilon 1e-5; Illumina: ReLU and 1e-3."""
 
-    widths: tuple[int, ...] = Field(min_length=1, description="kernel width of each residual unit, odd")
-    dilations: tuple[int, ...]
+    widths: tuple[PositiveInt, ...] = Field(min_length=1, description="kernel width of each residual unit, odd")
+    dilations: tuple[PositiveInt, ...]
     channels: int = Field(32, ge=1)
     skip_every: int = Field(4, ge=1, description="residual units between two skip connections")
     activation: Literal["relu", "leaky_relu"] = "leaky_relu"
@@ -102,13 +102,18 @@ class SpliceAI(Network):
                 f"a window of {one_hot.shape[-1]} bases is too short: the context alone is {self.config.context}; "
                 "pad it with N (all-zero columns)"
             )
-        x = self.stem(one_hot)
-        skipped = self.skips[0](crop(x, length))
-        for i, unit in enumerate(self.units, start=1):
-            x = unit(x)
-            if i % self.config.skip_every == 0:
-                skipped = skipped + self.skips[i // self.config.skip_every](crop(x, length))
-        return skipped
+        levels, x = [], one_hot
+        for stage in self.stages():
+            x = stage(x)
+            levels.append(crop(x, length))
+        return self.join(levels)
+
+    def stages(self) -> Sequence[Stage]:
+        return (self.stem, *self.units)
+
+    def join(self, levels: Sequence[Tensor]) -> Tensor:
+        chosen = levels[:: self.config.skip_every]
+        return sum((skip(x) for skip, x in zip(self.skips[1:], chosen[1:], strict=True)), self.skips[0](chosen[0]))
 
     def heads(
         self,
