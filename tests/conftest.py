@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks; threads that wait for each other are slower
+
+# shapes in signatures are checked as tests run; before any import of basecast
+install_import_hook([f"basecast.{room}" for room in ("spec", "models", "zoo", "inference")], "beartype.beartype")
+sys.path += [str(Path(__file__).parent / room) for room in ("models", "parity")]  # toys, checkpoints: tests share them
 
 
 @pytest.fixture(scope="session", autouse=True)

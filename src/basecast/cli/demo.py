@@ -2,7 +2,86 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from typing import Any
 
-def demo() -> int:
-    """Simulate a genome, score its variants, show the strongest effects."""
+MODEL = "human-400-demo"
+_SHOWN = 12
+
+
+def demo(*, output: str = "basecast-demo") -> int:
+    """Simulate a small genome with genes and variants, score the variants, show the strongest effects.
+
+    Nothing is fetched: the genome is made up, and the model ships with basecast. Its card (`basecast zoo info`) says
+    what it was trained on; it is for this demo, not for patients.
+
+    Parameters
+    ----------
+    output:
+        The folder to write genome.fa, genes.gtf, variants.vcf and scored.vcf.gz into.
+    """
+    import polars as pl
+
+    from basecast.data.simulated import simulate
+    from basecast.effects.annotate import OutputSettings, annotate_variants
+    from basecast.effects.scorer import VariantSettings, score_variants
+    from basecast.genome.annotation import Annotation
+    from basecast.genome.reference import Genome
+    from basecast.zoo.catalogue import load_model
+
+    files = simulate(Path(output))
+    scored = Path(output) / "scored.vcf.gz"
+    ground: dict[str, Any] = {
+        "model": load_model(MODEL),
+        "genome": Genome(files.genome),
+        "annotation": Annotation.read(files.genes),
+        "settings": VariantSettings(),
+    }
+    written = OutputSettings(probabilities=True, overwrite_info=True, command=f"basecast demo --output {output}")
+    summary = annotate_variants(files.variants, scored, output=written, **ground)
+    table = score_variants(files.variants, **ground).table
+    print(
+        f"{summary.scored} of {summary.alleles} simulated alleles scored by {MODEL} on {summary.device}; strongest:\n"
+    )
+    _show(
+        table.with_columns(pl.max_horizontal("^DS_.*$").alias("largest")).sort(
+            "largest", descending=True, nulls_last=True
+        )
+    )
+    print(f"without a score: {', '.join(f'{n} {reason}' for reason, n in summary.statuses.items()) or 'none'}")
+    print(
+        f"\nGenome      {files.genome}\nGenes       {files.genes}\nVariants    {files.variants}\nWith scores {scored}"
+    )
+    print(
+        f"\nThe same by hand:\n  basecast variant -I {files.variants} -O scored.vcf.gz \\\n"
+        f"    -R {files.genome} -A {files.genes} -m {MODEL} --probabilities"
+    )
     return 0
+
+
+def _show(table: Any) -> None:
+    """The first rows, one line an allele: its strongest event, and REF and ALT probabilities there."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from basecast.effects.splicing import EVENTS, LABELS
+
+    shown = Table("variant", "gene", "strongest effect", "at", "delta", "REF", "ALT", box=SIMPLE_HEAD)
+    for row in table.head(_SHOWN).iter_rows(named=True):
+        label = max(LABELS, key=lambda label: row[f"DS_{label}"])
+        event = EVENTS[LABELS.index(label)].replace("_", " ")
+        place = f"{row['position'] + row[f'DP_{label}']}"
+        shown.add_row(
+            f"{row['contig']}:{row['position']} {_short(row['ref'])}>{_short(row['alt'])}",
+            row["symbol"],
+            event,
+            place,
+            *(f"{row[f'{kind}_{label}']:.2f}" for kind in ("DS", "REF", "ALT")),
+        )
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 100).print(shown)
+
+
+def _short(allele: str) -> str:
+    return allele if len(allele) <= 6 else f"{allele[:3]}..({len(allele)})"
