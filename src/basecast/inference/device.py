@@ -30,12 +30,13 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def available_threads() -> int:
-    """CPUs that this process may run on, by affinity and by the cgroup's quota."""
+    """CPUs that this process may run on: by affinity, the cgroup's quota and ``OMP_NUM_THREADS``."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _first_line("/sys/fs/cgroup/cpu.max").split()
     if len(quota) == 2 and quota[0].isdigit():
         allowed = min(allowed, max(int(quota[0]) // int(quota[1]), 1))
-    return allowed
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return min(allowed, int(told)) if told.isdigit() and int(told) else allowed
 
 
 def available_memory() -> int:

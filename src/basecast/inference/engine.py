@@ -284,7 +284,13 @@ class Engine:
             pairs = list(group.values())
             spans = [(pair.ref.tile.window_start, pair.ref.tile.window_end) for pair in pairs]
             for start, end, members in stretches(spans, self._longest_stretch):
-                for key, values in self._stretch(start, end, [pairs[i] for i in members], names, chosen):
+                try:
+                    found = list(self._stretch(start, end, [pairs[i] for i in members], names, chosen))
+                except (RuntimeError, MemoryError) as error:
+                    if not _is_out_of_memory(error):
+                        raise
+                    continue  # these windows are run whole
+                for key, values in found:
                     if key in missing and key not in given:
                         given.add(key)
                         yield key, values

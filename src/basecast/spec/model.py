@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-SPEC_VERSION = 1
+FileName = Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*$")]
+"""A file or folder right inside the package: no path leads out of it."""
 
 
 class Frozen(BaseModel):
@@ -56,7 +57,7 @@ class Input(Frozen):
     output: str | None = Field(None, description="for scores: the name of that node's output")
 
     @model_validator(mode="after")
-    def _scores_come_from_a_node(self) -> Self:
+    def _scores_come_from_a_node(self) -> Input:
         if (self.kind == "scores") != (self.node is not None and self.output is not None):
             raise ValueError(f"input {self.name!r}: node and output go with kind 'scores', and only with it")
         return self
@@ -130,7 +131,7 @@ class Output(Frozen):
     auxiliary: tuple[str, ...] = Field((), description="outputs that this head is fed with")
 
     @model_validator(mode="after")
-    def _reverse_complement_is_an_involution(self) -> Self:
+    def _reverse_complement_is_an_involution(self) -> Output:
         order = self.reverse_complement.permutation
         if order and [order[i] for i in order if 0 <= i < len(order)] != list(range(len(self.tracks))):
             raise ValueError(
@@ -142,7 +143,7 @@ class Output(Frozen):
 class Member(Frozen):
     """One set of weights; an output of the package is the mean of the members that list it."""
 
-    file: str
+    file: FileName
     outputs: tuple[str, ...]
 
 
@@ -150,7 +151,7 @@ class Node(Frozen):
     """One package of a composite: ``package`` is a folder inside the composite's own."""
 
     name: str
-    package: str
+    package: FileName
 
 
 class Architecture(Frozen):
@@ -197,7 +198,7 @@ class ModelSpec(Frozen):
     provenance: Provenance = Provenance()
 
     @model_validator(mode="after")
-    def _names_agree(self) -> Self:
+    def _names_agree(self) -> ModelSpec:
         if (self.architecture is None) == (not self.nodes):
             raise ValueError("a model has either an architecture or nodes")
         if self.inputs[0].kind != "sequence":
@@ -211,6 +212,15 @@ class ModelSpec(Frozen):
         for member in self.members:
             if unknown := set(member.outputs) - set(names):
                 raise ValueError(f"member {member.file!r} lists outputs {sorted(unknown)} that the model does not have")
+        listed = {name for member in self.members for name in member.outputs}
+        if self.architecture is not None and (missing := set(names) - listed):
+            raise ValueError(f"no member lists the outputs {sorted(missing)}")
+        for name, temperature in self.calibration.temperature.items():
+            sizes = [(1, len(output.tracks)) for output in self.outputs if output.name == name]
+            if not any(len(temperature) in size for size in sizes) or not all(t > 0 for t in temperature):
+                raise ValueError(
+                    f"the temperature of {name!r} must be one positive number, or one a track of an output"
+                )
         return self
 
     def output(self, name: str) -> Output:

@@ -57,7 +57,7 @@ class Package:
             raise UsageError(f"{self.spec.name} is a graph of packages: take the network of one of {list(self.nodes)}")
         if len(self.networks) == 1:
             return self.networks[0]
-        return Ensemble(self.networks, self.spec.outputs)
+        return Ensemble(self.networks, self.spec)
 
 
 def save_package(folder: Path, package: Package, card: str | None = None) -> None:
@@ -80,16 +80,23 @@ def save_package(folder: Path, package: Package, card: str | None = None) -> Non
 
 def _write(folder: Path, package: Package, card: str | None) -> None:
     spec = package.spec
-    (folder / CONFIG).write_text(spec.model_dump_json(indent=1, exclude_defaults=True) + "\n")
+    (folder / CONFIG).write_text(spec.model_dump_json(indent=1) + "\n")
     (folder / CARD).write_text(card or card_of(spec))
     for member, network in zip(spec.members, package.networks, strict=True):
         save_file({name: x.contiguous() for name, x in network.state_dict().items()}, folder / member.file)
+        (folder / member.file).chmod(0o644)  # safetensors leaves it to the owner alone
     for node in spec.nodes:
         (folder / node.package).mkdir()
         _write(folder / node.package, package.nodes[node.name], None)
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / SUMS)
-    lines = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(folder).as_posix()}\n" for p in files]
+    lines = [f"{_digest_of(p)}  {p.relative_to(folder).as_posix()}\n" for p in files]
     (folder / SUMS).write_text("".join(lines))
+
+
+def _digest_of(path: Path) -> str:
+    """SHA-256 read from the disk: a digest remembered by modification time would not see a file decay."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def card_of(spec: ModelSpec) -> str:
@@ -116,7 +123,7 @@ def verify_package(folder: Path) -> list[str]:
     """
     try:
         lines = (folder / SUMS).read_text().splitlines()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{folder} is no package: it has no {SUMS}") from None
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     for name, digest in sums.items():
@@ -125,10 +132,8 @@ def verify_package(folder: Path) -> list[str]:
             raise InputError(f"{folder / SUMS} lists {name!r}, which lies outside the package: do not trust it")
         if not path.is_file():
             raise InputError(f"{path} is missing from the package: fetch it again")
-        if sha256_of(path) != digest:
+        if _digest_of(path) != digest:
             raise InputError(f"{path} is not the file that {SUMS} was made for (checksum differs): fetch it again")
-    if CONFIG not in sums:
-        raise InputError(f"{folder / SUMS} does not list {CONFIG}: the package is not whole, fetch it again")
     return list(sums)
 
 
@@ -144,6 +149,8 @@ def load_package(folder: Path) -> Package:
 
 def _load(folder: Path, listed: set[Path]) -> Package:
     config = folder / CONFIG
+    if config not in listed:
+        raise InputError(f"{config} is not listed in {SUMS}: the package is not whole, fetch it again")
     try:
         spec = ModelSpec.model_validate_json(config.read_text())
         networks = [build(spec.architecture) for _ in spec.members] if spec.architecture else []

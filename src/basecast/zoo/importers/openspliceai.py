@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
+import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,11 @@ def load(paths: list[Path]) -> Package:
     configs, networks, temperatures = [], [], []
     for path in paths:
         state, temperature = _read(path)
-        weights, config = _rename(state, path)
-        network = SpliceAI(config)
+        try:
+            weights, config = _rename(state, path)
+            network = SpliceAI(config)
+        except (ValueError, IndexError) as error:
+            raise InputError(f"{path} is no OpenSpliceAI checkpoint: its weights have other shapes ({error})") from None
         fill(network, weights, path)
         configs.append(config)
         networks.append(network)
@@ -64,28 +67,29 @@ def _read(path: Path) -> tuple[Mapping[str, Tensor], tuple[float, ...]]:
     """The state dict and the temperature, empty if there is none."""
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{path} is refused: it is a pickle that holds more than tensors, "
-            f"and loading it would run its code ({reason}). "
-            "Save the state dict alone: torch.save(model.state_dict(), ...)"
-        ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is not a PyTorch checkpoint: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # whatever torch's readers stumble over in a file that is none
+        if code := re.search(r"GLOBAL (\S+)", str(error)):
+            raise InputError(
+                f"{path} is refused: it is a pickle that holds more than tensors, and loading it would run its code "
+                f"({code[1]}). Save the state dict alone: torch.save(model.state_dict(), ...)"
+            ) from None
+        raise InputError(f"{path} is not a PyTorch checkpoint, or a damaged one: fetch it again") from None
     temperature: tuple[float, ...] = ()
     if isinstance(content, dict) and "state_dict" in content:
         if content.get("format_version") != 1:
             raise InputError(f"{path} has checkpoint format {content.get('format_version')!r}; only 1 is known")
         stored = content.get("temperature")
         if stored is not None:
-            temperature = tuple(torch.as_tensor(stored, dtype=torch.float64).flatten().tolist())
-            if len(temperature) not in (1, 3) or min(temperature) <= 0:
-                raise InputError(
-                    f"{path} has a temperature of {temperature}; one or three positive values are expected"
-                )
+            try:
+                temperature = tuple(torch.as_tensor(stored, dtype=torch.float64).flatten().tolist())
+            except (TypeError, ValueError, RuntimeError):
+                temperature = ()
+            if len(temperature) not in (1, 3) or not all(0 < t < math.inf for t in temperature):
+                raise InputError(f"{path} has a temperature of {stored}; one or three positive values are expected")
         content = content["state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    ):
         raise InputError(f"{path} holds no state dict of tensors")
     return content, temperature
 

@@ -64,8 +64,9 @@ def _weights(path: Path, config: SpliceAIConfig) -> dict[str, Tensor]:
             layers = file.get("model_weights", file)
             arrays = {
                 f"{name}/{kind.removesuffix(':0')}": np.asarray(value)
-                for name in layers
-                for kind, value in _leaves(layers[name])
+                for name, layer in (layers.items() if isinstance(layers, h5py.Group) else ())
+                if isinstance(layer, h5py.Group)
+                for kind, value in _leaves(layer)
             }
     except OSError as error:
         raise InputError(f"{path} is not a Keras .h5 file: {error}") from None
@@ -97,6 +98,8 @@ def _weights(path: Path, config: SpliceAIConfig) -> dict[str, Tensor]:
         convolution("head", number)
     except KeyError as error:
         raise InputError(f"{path} is not a SpliceAI model: it has no layer {error}") from None
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"{path} is not a SpliceAI model: a layer is no array of its kind ({error})") from None
     return weights
 
 

@@ -1,0 +1,38 @@
+"""Short ways to ask an engine about one random sequence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from basecast.genome.source import Text
+from basecast.inference.engine import Engine, Request
+from basecast.zoo.package import Package
+
+TOKENS = np.random.default_rng(0).integers(0, 4, 4000).astype(np.uint8)
+HALF = 22  # bases that the tiny SpliceAI sees at each side
+
+
+def engine_of(package: Package, **options: Any) -> Engine:
+    return Engine(package, **{"device": "cpu", "threads": 1, **options})
+
+
+def on(start: int, end: int, strand: str = "+", tokens: np.ndarray = TOKENS, **more: Any) -> Request:
+    return Request(Text(tokens), "sequence", start, end, strand, **more)
+
+
+def with_spec(package: Package, **changes: Any) -> Package:
+    return Package(package.spec.model_copy(update=changes), package.networks)
+
+
+def counted(package: Package) -> list[int]:
+    """The size of every batch that the (first) network will be shown; an engine's copies keep the hook."""
+    batches: list[int] = []
+    stem = package.networks[0].get_submodule("stem")
+    stem.register_forward_hook(lambda module, inputs, output: batches.append(len(inputs[0])))
+    return batches
+
+
+def values(engine: Engine, request: Request, output: str = "splice") -> np.ndarray:
+    return engine.evaluate([request])[0][output]

@@ -1,0 +1,62 @@
+"""What ``--model`` may be, and what is said of anything else."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from checkpoints import write_openspliceai
+from toys import package_of
+
+from basecast.errors import InputError, UsageError
+from basecast.zoo.catalogue import embedded, load_model
+from basecast.zoo.package import save_package
+
+
+def test_every_embedded_model_loads_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert embedded()
+    for name, folder in embedded().items():
+        assert load_model(name).digest == load_model(folder).digest
+
+
+def test_a_package_folder(tmp_path: Path) -> None:
+    package = package_of("spliceai")
+    save_package(tmp_path / "model", package)
+    assert load_model(str(tmp_path / "model")).digest == package.digest
+
+
+def test_a_checkpoint_or_a_folder_of_them(tmp_path: Path) -> None:
+    write_openspliceai(tmp_path / "one.pt", 80)
+    assert len(load_model(tmp_path / "one.pt").networks) == 1
+    write_openspliceai(tmp_path / "two.pth", 80, salt="2")
+    (tmp_path / "README.txt").write_text("not a checkpoint")
+    assert len(load_model(tmp_path).networks) == 2
+
+
+def test_a_package_wins_over_checkpoints_beside_it(tmp_path: Path) -> None:
+    save_package(tmp_path / "model", package_of("spliceai"))
+    write_openspliceai(tmp_path / "model" / "one.pt", 80)
+    assert load_model(tmp_path / "model").spec.name == "spliceai"
+
+
+def test_no_such_model() -> None:
+    with pytest.raises(UsageError, match=r"no model 'human-401': give a path, or one of .+") as caught:
+        load_model("human-401")
+    assert caught.value.exit_code == 2
+    assert all(name in str(caught.value) for name in embedded())
+
+
+def test_a_folder_or_file_that_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "genome.fa").write_text(">1\nACGT\n")
+    for path in (tmp_path, tmp_path / "genome.fa"):
+        with pytest.raises(InputError, match=r"is no model: a package folder has a config.json"):
+            load_model(path)
+
+
+def test_checkpoints_of_several_formats_in_one_folder(tmp_path: Path) -> None:
+    write_openspliceai(tmp_path / "one.pt", 80)
+    shutil.copy(tmp_path / "one.pt", tmp_path / "two.h5")
+    with pytest.raises(InputError, match="several formats"):
+        load_model(tmp_path)
