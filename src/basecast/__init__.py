@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from basecast.errors import BasecastError, InputError, UsageError
     from basecast.genome.annotation import Annotation
     from basecast.genome.reference import Genome
-    from basecast.inference.engine import Engine, Request
+    from basecast.inference.engine import Engine
+    from basecast.inference.request import Request
     from basecast.zoo.catalogue import load_model
 
 _WHERE = {
@@ -29,7 +30,7 @@ _WHERE = {
     "Genome": "genome.reference",
     "InputError": "errors",
     "OutputSettings": "effects.annotate",
-    "Request": "inference.engine",
+    "Request": "inference.request",
     "Scores": "effects.scores",
     "UsageError": "errors",
     "VariantSettings": "effects.scorer",

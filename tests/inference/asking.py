@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from basecast.genome.source import Text
-from basecast.inference.engine import Engine, Request
+from basecast.inference.engine import Engine
+from basecast.inference.request import Request
 from basecast.zoo.package import Package
 
 TOKENS = np.random.default_rng(0).integers(0, 4, 4000).astype(np.uint8)

@@ -14,7 +14,8 @@ from toys import RATE, Signal, graph_package, package_of, request_of
 from basecast.errors import InputError, UsageError
 from basecast.genome.sequence import encode, reverse_complement
 from basecast.genome.source import Text
-from basecast.inference.engine import Engine, Request, flip
+from basecast.inference.engine import Engine
+from basecast.inference.request import Request, flip
 from basecast.spec import (
     Calibration,
     Input,

@@ -15,7 +15,8 @@ from toys import Signal, package_of, request_of
 from basecast.errors import OutOfMemoryError
 from basecast.genome.sequence import encode, reverse_complement
 from basecast.genome.source import Haplotype, Masked, Text
-from basecast.inference.engine import Engine, Request
+from basecast.inference.engine import Engine
+from basecast.inference.request import Request
 
 
 def test_equal_windows_run_once() -> None:

@@ -16,7 +16,8 @@ from toys import Signal, graph_package, package_of, request_of
 from basecast.errors import UsageError
 from basecast.genome.sequence import encode, reverse_complement
 from basecast.genome.source import Haplotype, Text
-from basecast.inference.engine import Engine, flip
+from basecast.inference.engine import Engine
+from basecast.inference.request import flip
 from basecast.inference.tiling import grain, margin, tiles
 from basecast.models.ensemble import Ensemble
 from basecast.models.network import LINKS

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from basecast.inference.engine import Request
+from basecast.inference.request import Request
 from basecast.models import spliceai
 from basecast.models.layers import Convolution, crop
 from basecast.models.network import NO_CONDITIONS, Network, pick

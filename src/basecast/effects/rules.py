@@ -17,7 +17,7 @@ from basecast.genome.reference import Genome
 from basecast.genome.sequence import decode, encode
 from basecast.genome.source import Masked, Source
 from basecast.genome.variants import VariantRecord
-from basecast.inference.engine import Request
+from basecast.inference.request import Request
 
 Values = Float[np.ndarray, "bins tracks"]
 _SHOWN = 20

@@ -11,9 +11,9 @@ import copy
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -32,39 +32,17 @@ from basecast.inference.delta import (
     reference_embedding,
     stretches,
 )
-from basecast.inference.device import available_memory, available_threads, choose_device
+from basecast.inference.device import available_memory, available_threads, choose_device, is_out_of_memory
 from basecast.inference.ensemble import Answer, Values
+from basecast.inference.request import Request, flip
 from basecast.inference.tiling import Tile, tiles
 from basecast.models.layers import Convolution, make_one_hot, padded
-from basecast.spec import Input, LocalReach, Output
+from basecast.spec import Input, LocalReach, ModelSpec
 from basecast.zoo.package import Package
 
 Mode = Literal["delta", "valid", "full"]
 _CACHE_SHARE = 8
 _LIVE_TENSORS = 8
-
-
-@runtime_checkable
-class TrackSource(Protocol):
-    """Where an input track comes from."""
-
-    def values(self, contig: str, start: int, end: int) -> Float[np.ndarray, "channels bins"]:
-        """Bins of [start, end); NaN where there is no value."""
-
-
-@dataclass(frozen=True, eq=False)
-class Request:
-    """Outputs at [start, end) of a contig, read on ``strand``."""
-
-    source: Source
-    contig: str
-    start: int
-    end: int
-    strand: str = "+"
-    conditions: Mapping[str, str] = field(default_factory=dict)
-    tracks: Mapping[str, TrackSource] = field(default_factory=dict)
-    base: Request | None = None
-    """The request on the unaltered source, where this one's source is altered; asked together they share work."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +115,7 @@ class Engine:
         self._remembered: OrderedDict[bytes, Values] = OrderedDict()
         self._remembered_bytes = 0
         self.largest_batch = 64 if self.device.type == "cuda" else 8
-        self._shares = mode == "delta" and all(network.stages() for network in self._networks)
+        self._shares = mode == "delta" and _is_one_stretch(self.spec) and all(n.stages() for n in self._networks)
 
     @property
     def _longest_stretch(self) -> int:
@@ -236,7 +214,7 @@ class Engine:
         try:
             return self._forward(batch, names, chosen)
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if len(batch) == 1:
                 raise OutOfMemoryError(
@@ -287,7 +265,7 @@ class Engine:
                 try:
                     found = list(self._stretch(start, end, [pairs[i] for i in members], names, chosen))
                 except (RuntimeError, MemoryError) as error:
-                    if not _is_out_of_memory(error):
+                    if not is_out_of_memory(error):
                         raise
                     continue  # these windows are run whole
                 for key, values in found:
@@ -419,28 +397,7 @@ class Engine:
             self._remembered_bytes -= sum(array.nbytes for array in oldest.values())
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """torch has a class of its own for CUDA's allocator only."""
-    signs = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(sign in str(error) for sign in signs)
-
-
-def flip(values: Float[np.ndarray, ...], output: Output, chosen: Sequence[int] | None = None) -> Float[np.ndarray, ...]:
-    """Values of the reverse-complemented window as those of the window; done twice it changes nothing.
-
-    Raises:
-        UsageError: the tracks chosen are not closed under the permutation.
-    """
-    rule = output.reverse_complement
-    if rule.permutation:
-        kept = list(chosen) if chosen is not None else list(range(len(output.tracks)))
-        if not {rule.permutation[i] for i in kept} <= set(kept):
-            raise UsageError(
-                f"tracks {kept} of {output.name} swap with others on the minus strand: choose both strands"
-            )
-        values = values[..., [kept.index(rule.permutation[i]) for i in kept]]
-    for axis in range(values.ndim - 1):
-        values = np.flip(values, axis)
-        if rule.shift:
-            values = np.roll(values, rule.shift, axis)
-    return values
+def _is_one_stretch(spec: ModelSpec) -> bool:
+    """Whether every output is a position of the sequence's own: what ``delta`` knows how to cut and join."""
+    simple = all(output.axes == "position" and output.resolution == 1 and not output.crop for output in spec.outputs)
+    return simple and len(spec.inputs) == 1 and not spec.conditions
