@@ -116,7 +116,7 @@ def score(vcf: Path, fasta: Path, genes: Path, weights: Path, device: str, *more
     out = vcf.with_suffix(".scored.vcf")
     run_basecast(
         *("variant", "-I", vcf, "-O", out, "-R", fasta, "-A", genes, "-D", DISTANCE, "-M", "both"),
-        *("--rules", "spliceai", "--model", weights, "--decimals", "6", "--info-key", KEY, "--device", device),
+        *("--rules", "spliceai", "--model", weights, "--decimals", "8", "--info-key", KEY, "--device", device),
         *more,
     )
     return list(read_records(out))

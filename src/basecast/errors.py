@@ -25,8 +25,8 @@ class OutOfMemoryError(BasecastError):
     exit_code = 137
 
 
-class InterruptedRunError(BasecastError):
-    """A signal ended the run; the same command goes on where it stood."""
+class InterruptedRunError(KeyboardInterrupt):
+    """A signal ended the run; the same command goes on where it stood. No ``except Exception`` may swallow it."""
 
     def __init__(self, signum: int, message: str) -> None:
         super().__init__(message)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,6 +44,13 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_left_overs(path: str | os.PathLike[str]) -> None:
+    """Remove what killed processes that were to write ``path`` have left; only for who alone writes it."""
+    target = Path(path)
+    for left in target.parent.glob(f".{glob.escape(target.name)}.{'?' * 8}.partial*"):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 @contextlib.contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,37 +40,41 @@ def demo(*, output: str = "basecast-demo") -> int:
         "annotation": Annotation.read(files.genes),
         "settings": VariantSettings(),
     }
-    written = OutputSettings(probabilities=True, overwrite_info=True, command=f"basecast demo --output {output}")
+    written = OutputSettings(
+        probabilities=True, overwrite_info=True, command=shlex.join(["basecast", "demo", "--output", output])
+    )
     summary = annotate_variants(files.variants, scored, output=written, **ground)
     table = score_variants(files.variants, **ground).table
+    strongest = pl.max_horizontal("^DS_.*$")
     print(
-        f"{summary.scored} of {summary.alleles} simulated alleles scored by {MODEL} on {summary.device}; strongest:\n"
+        f"{summary.scored} of {summary.alleles} simulated alleles scored by {MODEL} on {summary.device}; the strongest:"
     )
-    _show(
-        table.with_columns(pl.max_horizontal("^DS_.*$").alias("largest")).sort(
-            "largest", descending=True, nulls_last=True
-        )
-    )
-    print(f"without a score: {', '.join(f'{n} {reason}' for reason, n in summary.statuses.items()) or 'none'}")
+    _show(table.sort(strongest, descending=True, nulls_last=True), files.truth)
+    print(f"without a score: {', '.join(f'{n} {reason}' for reason, n in summary.statuses.items()) or 'none'}\n")
+    for what, path in {
+        "genome": files.genome,
+        "genes": files.genes,
+        "variants": files.variants,
+        "scores": scored,
+    }.items():
+        print(f"{what:9}{path}")
+    variants, genome, genes = (shlex.quote(str(path)) for path in (files.variants, files.genome, files.genes))
     print(
-        f"\nGenome      {files.genome}\nGenes       {files.genes}\nVariants    {files.variants}\nWith scores {scored}"
-    )
-    print(
-        f"\nThe same by hand:\n  basecast variant -I {files.variants} -O scored.vcf.gz \\\n"
-        f"    -R {files.genome} -A {files.genes} -m {MODEL} --probabilities"
+        f"\nThe same by hand:\n  basecast variant -I {variants} -O scored.vcf.gz \\\n"
+        f"    -R {genome} -A {genes} -m {MODEL} --probabilities"
     )
     return 0
 
 
-def _show(table: Any) -> None:
-    """The first rows, one line an allele: its strongest event, and REF and ALT probabilities there."""
+def _show(table: Any, truth: Sequence[str]) -> None:
+    """The first rows, one line an allele: what it was made to be, its strongest event, REF and ALT there."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     from basecast.effects.splicing import EVENTS, LABELS
 
-    shown = Table("variant", "gene", "strongest effect", "at", "delta", "REF", "ALT", box=SIMPLE_HEAD)
+    shown = Table("variant", "gene", "made to be", "strongest effect", "at", "delta", "REF", "ALT", box=SIMPLE_HEAD)
     for row in table.head(_SHOWN).iter_rows(named=True):
         label = max(LABELS, key=lambda label: row[f"DS_{label}"])
         event = EVENTS[LABELS.index(label)].replace("_", " ")
@@ -76,6 +82,7 @@ def _show(table: Any) -> None:
         shown.add_row(
             f"{row['contig']}:{row['position']} {_short(row['ref'])}>{_short(row['alt'])}",
             row["symbol"],
+            truth[row["record"] - 1].replace("_", " "),
             event,
             place,
             *(f"{row[f'{kind}_{label}']:.2f}" for kind in ("DS", "REF", "ALT")),

@@ -37,26 +37,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     console = Console("json" if "json" in _value_of("--log-format", tokens) else "text")
+
+    def fail(error: BaseException | str, exit_code: int) -> int:
+        console.say(str(error), level="error", exit_code=exit_code)
+        _give_up_output()
+        return exit_code
+
     with contextlib.ExitStack() as handlers:
         for number in (signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(ValueError):  # not the main thread: its owner handles signals
                 handlers.callback(signal.signal, number, signal.signal(number, _interrupt))
         try:
-            return int(app(tokens, exit_on_error=False, print_error=True) or 0)
-        except CycloptsError:
-            return 2
-        except BasecastError as error:
-            console.say(str(error), level="error", exit_code=error.exit_code)
-            return error.exit_code
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            verb, bound, unparsed = app.parse_args(tokens, exit_on_error=False, print_error=False)
+            given = {"command": ("basecast", *tokens)} if "command" in unparsed else {}
+            code = int(verb(*bound.args, **bound.kwargs, **given) or 0)
+            print(end="", flush=True)
+            return code
+        except CycloptsError as error:
+            return fail(f"{str(error).rstrip('.')}; see --help", 2)
+        except (BasecastError, InterruptedRunError) as error:
+            return fail(error, error.exit_code)
+        except BrokenPipeError:  # who reads our output has had enough
+            _give_up_output()
             return 1
+        except OSError as error:
+            return fail(f"{error.filename or 'output'}: {error.strerror or error}; mend that and run again", 1)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise InterruptedRunError(
-        number, f"interrupted by {signal.Signals(number).name}: the same command goes on where it stood"
+        number,
+        f"interrupted by {signal.Signals(number).name}: the same command goes on where it stood, "
+        "or begins anew if it reads or writes a pipe",
     )
+
+
+def _give_up_output() -> None:
+    """What cannot be written to standard output is not tried again, with a traceback, as the interpreter leaves."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _value_of(option: str, tokens: Sequence[str]) -> tuple[str, ...]:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from basecast.cli.console import Console, LogFormat
-from basecast.errors import UsageError
 
 _MASKS = {"0": "raw", "1": "masked", "both": "both"}
 _OLD_TABLES = {
-    "grch37": "gencode.v19.annotation.gtf.gz of GENCODE release 19",
-    "grch38": "MANE.GRCh38.v1.4.ensembl_genomic.gtf.gz of MANE release 1.4 (or a current GENCODE basic GTF)",
+    "grch37": ("gencode.v19.annotation.gtf.gz", "GENCODE release 19"),
+    "grch38": ("MANE.GRCh38.v1.4.ensembl_genomic.gtf.gz", "MANE release 1.4 (or a current GENCODE basic GTF)"),
 }
+
+
+def _refuse_old_tables(type_: object, annotation: str) -> None:
+    """Old pipelines give one of SpliceAI's built-in names, and no model."""
+    if annotation.lower() in _OLD_TABLES:
+        file, release = _OLD_TABLES[annotation.lower()]
+        raise ValueError(
+            "It named a table of 2016 inside SpliceAI; basecast takes the annotation you trust. "
+            f"Fetch {file} of {release} and run: basecast variant -I INPUT -O OUTPUT -R FASTA -A {file} -m MODEL"
+        )
 
 
 def variant(
@@ -23,12 +32,12 @@ def variant(
     input_: Annotated[str, Parameter(name=["-I", "--input"], allow_leading_hyphen=True)] = "-",
     output: Annotated[str, Parameter(name=["-O", "--output"], allow_leading_hyphen=True)] = "-",
     reference: Annotated[str, Parameter(name=["-R", "--reference"])],
-    annotation: Annotated[str, Parameter(name=["-A", "--annotation"])],
+    annotation: Annotated[str, Parameter(name=["-A", "--annotation"], validator=_refuse_old_tables)],
     model: Annotated[str, Parameter(name=["-m", "--model"])],
-    distance: Annotated[int, Parameter(name=["-D", "--distance"])] = 50,
+    distance: Annotated[int, Parameter(name=["-D", "--distance"], validator=Number(gte=0))] = 50,
     mask: Annotated[Literal["0", "1", "both"], Parameter(name=["-M", "--mask"])] = "0",
     rules: Literal["basecast", "spliceai"] = "basecast",
-    decimals: int = 2,
+    decimals: Annotated[int, Parameter(validator=Number(gte=1, lte=8))] = 2,
     probabilities: Annotated[bool, Parameter(negative="")] = False,
     transcripts: Literal["canonical", "mane", "all"] = "canonical",
     canonical_tag: str | None = None,
@@ -39,9 +48,10 @@ def variant(
     restart: Annotated[bool, Parameter(negative="")] = False,
     device: str = "auto",
     precision: Literal["fp32", "bf16"] = "fp32",
-    threads: int | None = None,
+    threads: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     memory: str | None = None,
     log_format: LogFormat = "text",
+    command: Annotated[tuple[str, ...], Parameter(parse=False)] = ("basecast",),
 ) -> int:
     """Score variants for their effect on splicing.
 
@@ -97,16 +107,11 @@ def variant(
     log_format:
         Messages on standard error as text or as JSON lines.
     """
-    if annotation.lower() in _OLD_TABLES:
-        raise UsageError(
-            f"-A {annotation} named a table of 2016 inside SpliceAI; basecast takes the annotation you trust. "
-            f"Fetch {_OLD_TABLES[annotation.lower()]} and give its path: -A FILE.gtf.gz"
-        )
     from basecast.effects.annotate import OutputSettings, annotate_variants
     from basecast.effects.scorer import VariantSettings
     from basecast.genome.annotation import Annotation
     from basecast.genome.reference import Genome
-    from basecast.inference.device import parse_memory
+    from basecast.inference.device import available_threads, choose_device, parse_memory
     from basecast.zoo.catalogue import load_model
 
     console = Console(log_format)
@@ -127,7 +132,14 @@ def variant(
         overwrite_info=overwrite_info,
         force=force,
         restart=restart,
-        command=shlex.join(["basecast", *sys.argv[1:]]),
+        command=shlex.join(command),
+    )
+    chosen, n_threads = choose_device(device), threads or available_threads()
+    console.say(
+        f"{package.spec.name} ({len(package.networks)} members, {package.spec.licence}) on {chosen}, "
+        f"{n_threads} threads, {precision}",
+        model=package.spec.name,
+        device=str(chosen),
     )
     with console.progress("records") as progress:
         summary = annotate_variants(

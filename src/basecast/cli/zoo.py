@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 zoo = App(name="zoo", help="List, inspect, import and verify models.", help_format="plaintext")
 
@@ -33,15 +33,12 @@ def info(model: str, /) -> int:
     from basecast.zoo.catalogue import load_model
 
     package = load_model(model)
-    print(package.spec.model_dump_json(indent=1))
-    print(f"sha256 {package.digest}")
+    print(json.dumps(package.spec.model_dump(mode="json") | {"sha256": package.digest}, indent=1))
     return 0
 
 
 @zoo.command(name="import")
-def import_model(
-    source: str, target: str, /, *, name: str | None = None, licence: Annotated[str | None, Parameter()] = None
-) -> int:
+def import_model(source: str, target: str, /, *, name: str | None = None, licence: str | None = None) -> int:
     """Turn a foreign checkpoint into a package folder.
 
     Parameters

@@ -31,11 +31,13 @@ class SimulatedGenome:
         genome: FASTA of two contigs.
         genes: GTF with gene, transcript, exon and CDS rows; one transcript a gene, tagged Ensembl_canonical.
         variants: VCF; INFO ``SIM`` says what each record was made to be.
+        truth: the same, record by record.
     """
 
     genome: Path
     genes: Path
     variants: Path
+    truth: tuple[str, ...]
 
 
 def simulate(folder: Path, *, seed: int = 1) -> SimulatedGenome:
@@ -47,7 +49,8 @@ def simulate(folder: Path, *, seed: int = 1) -> SimulatedGenome:
     contigs = [_contig(rng, name, number * _GENES_A_CONTIG) for number, name in enumerate(_CONTIGS)]
     variants = simulated_variants(rng, contigs)
     note = _NOTE.format(seed=seed)
-    files = SimulatedGenome(folder / "genome.fa", folder / "genes.gtf", folder / "variants.vcf")
+    truth = tuple(variant.truth for variant in variants)
+    files = SimulatedGenome(folder / "genome.fa", folder / "genes.gtf", folder / "variants.vcf", truth)
     folder.mkdir(parents=True, exist_ok=True)
     for path, lines in (
         (files.genome, _fasta(contigs, note)),

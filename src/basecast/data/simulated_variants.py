@@ -51,6 +51,11 @@ class SimulatedVariant:
     alts: tuple[str, ...]
     info: str
 
+    @property
+    def truth(self) -> str:
+        """What the record was made to be."""
+        return self.info.removeprefix("SIM=").split(";")[0]
+
 
 def simulated_variants(rng: np.random.Generator, contigs: Sequence[Contig]) -> list[SimulatedVariant]:
     """About forty records, in the order of the contigs: lost and new sites, controls, and one of each other kind."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -14,13 +16,14 @@ from typing import Any
 from pydantic import Field
 
 from basecast import __version__
+from basecast.effects.build import on_this_build
 from basecast.effects.info import InfoFormat
 from basecast.effects.output import open_writer
-from basecast.effects.rules import Ground
+from basecast.effects.rules import REF_MISMATCH
 from basecast.effects.scorer import SHARD, Scorer, VariantSettings
 from basecast.effects.scores import Row
 from basecast.errors import InputError, UsageError
-from basecast.files import sha256_of, whole_file
+from basecast.files import remove_left_overs, sha256_of, whole_file
 from basecast.genome.annotated import check_target
 from basecast.genome.annotation import Annotation
 from basecast.genome.reference import Genome
@@ -29,9 +32,6 @@ from basecast.inference.shards import Parts
 from basecast.spec.model import Frozen
 from basecast.zoo.importers.spliceai_keras import is_published
 from basecast.zoo.package import Package
-
-_CHECKED = 1000
-_MISMATCHES = 0.05
 
 
 class OutputSettings(Frozen):
@@ -48,7 +48,10 @@ class OutputSettings(Frozen):
 
 @dataclass
 class Summary:
-    """What a run did. ``statuses`` counts alleles (or whole records) by the reason why they have no score."""
+    """What a run did. ``statuses`` counts the alleles without a score by reason: with ``scored`` they are all.
+
+    A record without an ALT counts as one allele.
+    """
 
     records: int = 0
     alleles: int = 0
@@ -89,44 +92,51 @@ def annotate_variants(
     began = time.monotonic()
     source, target = str(source), str(target)
     check_target(target, None if source == "-" else source)
-    with VariantReader(source) as reader:
+    with contextlib.ExitStack() as opened:
+        reader = opened.enter_context(VariantReader(source))
         scorer = Scorer(model, genome, annotation, settings)
         info = info_format(settings, output)
         if not output.overwrite_info:
             _refuse_keys(reader.info_keys & info.all_keys, reader.name)
-        records = _on_this_build(reader, scorer.genome, output.force)
+        records = on_this_build(reader, scorer.genome, output.force)
         header = [*info.header(scorer.package.spec.name, _is_theirs(scorer)), *_run_lines(scorer, info, output)]
         summary = Summary(device=str(scorer.engine.device), output=target)
         summary.warnings += _annotation_warnings(scorer.annotation)
+        unknown: Counter[str] = Counter()
+        writer = open_writer(target, reader, info, header, output.overwrite_info)
         parts = _parts(source, target, scorer, output)
-        try:
-            with open_writer(target, reader, info, header, output.overwrite_info) as writer:
-                for record, rows in _scored(records, scorer, parts):
-                    if reader.kind != "tsv" and not output.overwrite_info:
-                        _refuse_keys(info_keys_in(record) & info.all_keys, f"{reader.name}, record {record.number}")
-                    writer.write(record, rows)
-                    _count(summary, record, rows)
-                    if progress:
-                        progress(summary.records)
-        finally:
-            if parts:
-                parts.close()
-    if writer.not_sorted:
-        summary.warnings.append(writer.not_sorted)
-    summary.seconds = round(time.monotonic() - began, 3)
-    if target != "-":
-        with whole_file(f"{target}.stats.json") as partial:
-            partial.write_text(json.dumps(asdict(summary), indent=1) + "\n")
-    if parts:
-        parts.remove()
+        if parts:
+            opened.callback(parts.close)
+            remove_left_overs(target)
+        with writer:
+            for record, rows in _scored(records, scorer, parts):
+                if reader.kind != "tsv" and not output.overwrite_info:
+                    _refuse_keys(info_keys_in(record) & info.all_keys, f"{reader.name}, record {record.number}")
+                writer.write(record, rows)
+                _count(summary, record, rows)
+                if rows[0].status == "unknown_contig":
+                    unknown[record.contig] += 1
+                if progress:
+                    progress(summary.records)
+        if unknown:
+            said = scorer.genome.contigs.describe_unknown(next(iter(unknown)), reader.name)
+            summary.warnings.append(f"{unknown.total()} records on {len(unknown)} unknown contigs: {said}")
+        if writer.not_sorted:
+            summary.warnings.append(writer.not_sorted)
+        summary.seconds = round(time.monotonic() - began, 3)
+        if target != "-":
+            with whole_file(f"{target}.stats.json") as partial:
+                partial.write_text(json.dumps(asdict(summary), indent=1) + "\n")
+        if parts:
+            parts.remove()
     return summary
 
 
 def info_format(settings: VariantSettings, output: OutputSettings) -> InfoFormat:
     """Which INFO keys are written, and how."""
     compatible = settings.rules == "spliceai"
-    key = output.info_key or ("SpliceAI" if compatible else "BasecastSplice")
-    if not key.replace("_", "").replace(".", "").isalnum() or key[0].isdigit():
+    key = ("SpliceAI" if compatible else "BasecastSplice") if output.info_key is None else output.info_key
+    if not re.fullmatch("[A-Za-z_][0-9A-Za-z_.]*", key):
         raise UsageError(f"{key!r} is no INFO key: use letters, digits, _ and ., a letter first")
     keys = {mask: f"{key}_masked" if settings.mask == "both" and mask == "masked" else key for mask in settings.masks}
     status = f"{output.info_key}_Status" if output.info_key else "BasecastStatus"
@@ -138,31 +148,6 @@ def _refuse_keys(present: Iterable[str], where: str) -> None:
         raise InputError(
             f"{where} has the INFO key {found[0]} already: pass --overwrite-info to replace it, or --info-key NAME"
         )
-
-
-def _on_this_build(reader: VariantReader, genome: Genome, force: bool) -> Iterator[VariantRecord]:
-    """All records, after the first of them and the header were held against the genome."""
-    first = list(itertools.islice(reader, _CHECKED))
-    lengths = []
-    for name, length in reader.contigs.items():
-        contig = genome.resolve(name)
-        if contig is not None and length is not None and length != genome.lengths[contig]:
-            lengths.append(
-                f"contig {name} has {length:,} bases in its header and {genome.lengths[contig]:,} in the FASTA"
-            )
-    ground = Ground(genome, None, 0, 0, "none")  # type: ignore[arg-type]
-    reasons = [ground.misplaced(record) for record in first]
-    judged = [reason for reason in reasons if reason is None or reason.startswith(("ref_mismatch", "outside"))]
-    n_wrong = sum(reason is not None for reason in judged)
-    if not force and (lengths or n_wrong > _MISMATCHES * len(judged)):
-        what = f"{n_wrong} of the first {len(judged)} records have another REF than the FASTA"
-        more = f" and {len(lengths) - 1} contigs more" if len(lengths) > 1 else ""
-        said = "; ".join([*(f"{text}{more}" for text in lengths[:1]), what])
-        raise InputError(
-            f"{reader.name} seems to be of another genome build than {genome.path}: {said}. "
-            "Give the FASTA it was made with, or --force to score it as it is"
-        )
-    return itertools.chain(first, reader)
 
 
 def _annotation_warnings(annotation: Annotation) -> list[str]:
@@ -215,8 +200,8 @@ def _escaped(text: str) -> str:
 
 
 def _parts(source: str, target: str, scorer: Scorer, output: OutputSettings) -> Parts | None:
-    """The folder of finished shards; streams have none."""
-    if "-" in (source, target):
+    """The folder of finished shards; what can be read but once has none."""
+    if target == "-" or not Path(source).is_file():
         return None
     plan: dict[str, Any] = {
         "basecast": __version__,
@@ -224,7 +209,7 @@ def _parts(source: str, target: str, scorer: Scorer, output: OutputSettings) -> 
         "model": scorer.package.digest,
         "reference": scorer.genome.digest,
         "annotation": f"{scorer.annotation.digest} {scorer.annotation.selection}",
-        "settings": scorer.settings.model_dump(mode="json", exclude={"threads", "memory"}),
+        **scorer.settings.model_dump(mode="json", exclude={"threads", "memory"}),
         "device": str(scorer.engine.device),
         "shard": SHARD,
     }
@@ -249,13 +234,13 @@ def _scored(
 
 
 def _count(summary: Summary, record: VariantRecord, rows: list[Row]) -> None:
+    n_alleles = max(len(record.alts), 1)
     summary.records += 1
-    summary.alleles += len(record.alts)
+    summary.alleles += n_alleles
     summary.scored += len({row.allele for row in rows if row.delta is not None})
-    reasons = Counter(reason for _, reason in {(r.allele, _kind(r.status)) for r in rows if r.delta is None})
-    for reason, n in reasons.items():
-        summary.statuses[reason] = summary.statuses.get(reason, 0) + n
+    for allele, reason in {row.allele: _kind(row.status) for row in rows if row.delta is None}.items():
+        summary.statuses[reason] = summary.statuses.get(reason, 0) + (n_alleles if allele is None else 1)
 
 
 def _kind(status: str) -> str:
-    return "ref_mismatch" if status.startswith("ref_mismatch") else status
+    return REF_MISMATCH if status.startswith(REF_MISMATCH) else status

@@ -39,6 +39,13 @@ class InfoFormat:
         return frozenset([*self.keys.values(), *largest, self.status_key])
 
     @property
+    def replaced_keys(self) -> frozenset[str]:
+        """What an earlier run under the same name may have written, with whatever mask."""
+        key = next(iter(self.keys.values()))
+        masked = f"{key}_masked"
+        return self.all_keys | {key, masked, f"{key}_DS_MAX", f"{masked}_DS_MAX"}
+
+    @property
     def fields(self) -> str:
         """The names behind ``Format:``."""
         ours = "" if self.compatible else "|GENE_ID|TRANSCRIPT|STRAND|Consequence"
@@ -47,6 +54,7 @@ class InfoFormat:
     def header(self, model: str, theirs: bool) -> list[str]:
         """The ``##INFO`` lines. ``theirs``: the weights and the rules are Illumina's, so the Description is too."""
         lines = []
+        model = model.replace("\\", "\\\\").replace('"', '\\"')
         for mask, key in self.keys.items():
             if theirs:
                 about = THEIRS

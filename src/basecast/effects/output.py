@@ -45,7 +45,7 @@ def open_writer(
     if target.lower().endswith(_TABLES):
         check_target(target, reader.path)
         return TableWriter(target)
-    removed = info.all_keys if overwrite else frozenset()
+    removed = info.replaced_keys if overwrite else frozenset()
     return InfoWriter(AnnotatedWriter(target, reader, header_lines=header_lines, remove_keys=removed), info)
 
 
@@ -85,7 +85,9 @@ class TableWriter:
         self._n_pieces = 0
 
     def __enter__(self) -> Self:
-        self._pieces = Path(tempfile.mkdtemp(prefix=f".{self._target.name}.", dir=self._target.parent))
+        with self._named_errors():
+            folder = tempfile.mkdtemp(prefix=f".{self._target.name}.", suffix=".partial", dir=self._target.parent)
+        self._pieces = Path(folder)
         return self
 
     def __exit__(
@@ -120,7 +122,7 @@ class TableWriter:
     def _named_errors(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        except (OSError, pl.exceptions.PolarsError) as error:  # polars' word for a full disk is not always OSError
             raise BasecastError(
                 f"{self._target} could not be written ({error}): make room or write elsewhere"
             ) from error

@@ -21,6 +21,7 @@ from basecast.inference.request import Request
 
 Values = Float[np.ndarray, "bins tracks"]
 _SHOWN = 20
+REF_MISMATCH = "ref_mismatch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +71,24 @@ class Ground:
             return self.genome
         return Masked(self.genome, contig, transcript.start, transcript.end)
 
-    def misplaced(self, record: VariantRecord) -> str | None:
-        """Why the record does not stand on this genome, if so."""
-        contig = self.genome.resolve(record.contig)
-        if contig is None:
-            return "unknown_contig"
-        if not record.alts:
-            return "no_alt_allele"
-        if not _is_sequence(record.ref):
-            return "ref_is_no_sequence"
-        end = record.start + len(record.ref)
-        if record.start < 0 or end > self.genome.lengths[contig]:
-            return "outside_contig"
-        found = self.genome.tokens(contig, record.start, end)
-        if not np.array_equal(found, encode(record.ref)):
-            more = "..." if len(found) > _SHOWN else ""
-            return f"ref_mismatch_genome_has_{decode(found[:_SHOWN])}{more}"
-        return None
+
+def misplaced(genome: Genome, record: VariantRecord) -> str | None:
+    """Why the record does not stand on this genome, if so."""
+    contig = genome.resolve(record.contig)
+    if contig is None:
+        return "unknown_contig"
+    if not record.alts:
+        return "no_alt_allele"
+    if not _is_sequence(record.ref):
+        return "ref_is_no_sequence"
+    end = record.start + len(record.ref)
+    if record.start < 0 or end > genome.lengths[contig]:
+        return "outside_contig"
+    found = genome.tokens(contig, record.start, end)
+    if not np.array_equal(found, encode(record.ref)):
+        more = "..." if len(found) > _SHOWN else ""
+        return f"{REF_MISMATCH}_genome_has_{decode(found[:_SHOWN])}{more}"
+    return None
 
 
 def unscorable(alt: str) -> str | None:
@@ -116,11 +118,8 @@ class BasecastRules:
 
     def cases(self, record: VariantRecord) -> Iterator[Case | Skipped]:
         ground = self.ground
-        if reason := ground.misplaced(record):
+        if reason := misplaced(ground.genome, record):
             yield Skipped(None, reason)
-            return
-        if len(record.ref) > ground.context:
-            yield Skipped(None, "ref_too_long")
             return
         contig = ground.genome.resolve(record.contig)
         assert contig is not None
@@ -130,24 +129,25 @@ class BasecastRules:
                 reason = "ambiguous_allele"
             if reason is None and alt.upper() == record.ref.upper():
                 reason = "alt_equals_ref"
-            if reason is None and len(alt) > ground.context:
-                reason = "alt_too_long"
             if reason is not None:
                 yield Skipped(allele, reason)
                 continue
-            yield from self._allele(record, allele, contig)
+            edit = smallest_edit(record.start, record.ref, alt)
+            if max(edit.end - edit.start, edit.inserted.size) > ground.context:
+                yield Skipped(allele, "ref_too_long" if edit.growth < 0 else "alt_too_long")
+                continue
+            yield from self._allele(record, allele, contig, edit)
 
-    def _allele(self, record: VariantRecord, allele: int, contig: str) -> Iterator[Case | Skipped]:
+    def _allele(self, record: VariantRecord, allele: int, contig: str, edit: Edit) -> Iterator[Case | Skipped]:
         ground = self.ground
-        places = placements(ground.genome, contig, smallest_edit(record.start, record.ref, record.alts[allele]))
-        first, last = places.span
-        first, last = min(first, record.start), max(last, record.start + len(record.ref))
+        places = placements(ground.genome, contig, edit)
+        first, last = min(places.span[0], record.start), max(places.span[1], record.start + len(record.ref))
         transcripts = ground.annotation.overlapping(contig, first, last)
         if not transcripts:
             yield Skipped(allele, "no_gene")
         start, end = first - ground.distance, last + ground.distance
         for transcript in transcripts:
-            bounds = (transcript.start, transcript.end) if ground.mask == "gene" else (0, ground.genome.lengths[contig])
+            bounds = (transcript.start, transcript.end) if ground.mask == "gene" else places.span
             edit = places.leftmost_within(ground.genome, contig, *bounds)
             reference = Request(ground.source(contig, transcript), contig, start, end, transcript.strand)
             alternate = replace(
@@ -176,7 +176,7 @@ class SpliceAIRules:
         if not transcripts:
             yield Skipped(None, "no_gene")
             return
-        reason = ground.misplaced(record)
+        reason = misplaced(ground.genome, record)
         half = ground.context // 2 + ground.distance
         if reason is None and record.ref != record.ref.upper():
             reason = "ref_lower_case"

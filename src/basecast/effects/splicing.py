@@ -78,7 +78,7 @@ def spliceai_delta_scores(
     """
     half = len(ref) // 2
     if ref_length > 1 and alt_length == 1:
-        lost = np.zeros((ref_length - 1, ref.shape[1]), ref.dtype)
+        lost = np.zeros((ref_length - 1, ref.shape[1]))  # fp64, as theirs: fp32 could round a tie into being
         alt = np.concatenate([alt[: half + 1], lost, alt[half + 1 :]])
     elif ref_length == 1 and alt_length > 1:
         most = alt[half : half + alt_length].max(axis=0, keepdims=True)

@@ -17,6 +17,7 @@ from basecast.genome.bcf import BcfSink, bgzip_writer, quiet_htslib
 from basecast.genome.variants import VariantReader, VariantRecord
 from basecast.genome.vcf_header import COLUMNS, declared
 
+_SECTIONS = ("INFO", "basecast_run", "basecast_annotation", "basecast_reference")  # where a key of ours has lines
 _SUFFIXES = {".vcf": "vcf", ".vcf.gz": "vcf.gz", ".vcf.bgz": "vcf.gz", ".bcf": "bcf"}
 _TBI_END = 1 << 29  # bases that a .tbi index can address
 _RESERVED = re.compile(r"[\x00-\x20\x7f:;=%,|&\s]")
@@ -207,7 +208,11 @@ def _kind_of(path: str) -> str:
 def _header(reader: VariantReader, added: Sequence[bytes], remove_keys: frozenset[str]) -> list[bytes]:
     if reader.kind == "tsv":
         return [b"##fileformat=VCFv4.2", *added, b"\t".join(COLUMNS)]
-    kept = [line for line in reader.header if not declared([line], "INFO").keys() & remove_keys]
+    kept = [
+        line
+        for line in reader.header
+        if not any(declared([line], section).keys() & remove_keys for section in _SECTIONS)
+    ]
     end = b"\r" if kept[-1].endswith(b"\r") else b""
     return [*kept[:-1], *(line + end for line in added), kept[-1]]
 

@@ -94,7 +94,7 @@ class BcfSink:
         self._scratch.close()
 
     def _scratch_file(self) -> IO[bytes]:
-        return tempfile.NamedTemporaryFile(dir=self._target.parent, prefix=".", suffix=".partial")
+        return tempfile.NamedTemporaryFile(dir=self._target.parent, prefix=f"{self._target.name}.")
 
     def _check(self, whole: str) -> None:
         """Refuse what htslib refuses without a place and alters without a word."""

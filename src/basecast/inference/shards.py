@@ -33,28 +33,37 @@ class Parts:
         folder.mkdir(exist_ok=True)
         self._lock = (folder / "lock").open("a")
         try:
+            self._hold(json.loads(text), restart)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _hold(self, plan: dict[str, Any], restart: bool) -> None:
+        try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._lock.close()
-            raise UsageError(f"another process is writing {folder}: wait for it, or choose another output") from None
-        header = folder / "plan.json"
+            raise UsageError(
+                f"another process is writing {self.folder}: wait for it, or choose another output"
+            ) from None
+        header = self.folder / "plan.json"
         if restart:
-            for part in folder.glob("part-*.json"):
+            for part in self.folder.glob("part-*.json"):
                 part.unlink()
             header.unlink(missing_ok=True)
-        if header.exists():
-            before = json.loads(header.read_text())
-            changed = sorted(key for key in before.keys() | plan.keys() if before.get(key) != json.loads(text).get(key))
-            if changed:
-                key, now = changed[0], plan.get(changed[0])
-                self._lock.close()
-                raise UsageError(
-                    f"{folder} holds a part of another run: {key} was {before.get(key)!r} and is {now!r} now; "
-                    "give the same command to go on, or --restart to begin anew"
-                )
-        else:
+        if not header.exists():
             with whole_file(header) as partial:
-                partial.write_text(text)
+                partial.write_text(json.dumps(plan))
+            return
+        try:
+            before = dict(json.loads(header.read_text()))
+        except (ValueError, TypeError):
+            raise UsageError(f"{header} is damaged: begin anew with --restart") from None
+        if changed := sorted(key for key in before.keys() | plan.keys() if before.get(key) != plan.get(key)):
+            key = changed[0]
+            raise UsageError(
+                f"{self.folder} holds a part of another run: {key} was {before.get(key)!r} and is {plan.get(key)!r} "
+                "now; give the same command to go on, or --restart to begin anew"
+            )
 
     def close(self) -> None:
         """Let go of the folder; what is done stays."""
