@@ -189,8 +189,6 @@ class SpliceAIRules:
             return
         for allele, alt in enumerate(record.alts):
             reason = unscorable(alt)
-            if reason is None and "-" in alt:
-                reason = "alt_is_no_sequence"
             for transcript in transcripts if reason is None else ():
                 if len(record.ref) > 1 and len(alt) > 1:
                     yield Skipped(allele, "mnv_not_scored_by_these_rules", transcript)
