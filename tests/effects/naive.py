@@ -162,8 +162,8 @@ def basecast(
             if mask and gene:
                 site = offset == 0 and position in sites_of(gene, "acceptor" if track == 1 else "donor")
                 delta = 0 if site == is_gain else delta
-            nearest = 0 if offset else min(abs(position - x) for x in range(begin, max(end, begin + 1)))
-            if begin == end and not offset:
+            nearest = min(abs(position - x) for x in range(begin, max(end, begin + 1)))
+            if begin == end:
                 nearest = begin - position if position < begin else position - begin + 1
             ranked.append((-max(delta, 0), nearest, position, offset))
         score, _, position, offset = min(ranked)

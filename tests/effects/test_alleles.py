@@ -165,8 +165,6 @@ def test_align_pairs_each_base_with_itself(
     assert len(found.position) == len(expected)
 
     def nearest(position: int, offset: int) -> int:
-        if offset:
-            return 0
         if lost:
             return min(abs(position - base) for base in range(edit.start, edit.end))
         return edit.start - position if position < edit.start else position - edit.start + 1

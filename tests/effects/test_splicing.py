@@ -46,7 +46,7 @@ def test_delta_scores_as_their_words_say(
             delta = max(round(float(delta), 4), 0)
             if masked and (offset == 0 and position in sites) == is_gain:
                 delta = 0
-            away = max(edit.start - position, position - edit.end + 1, 0) if offset == 0 else 0
+            away = max(edit.start - position, position - edit.end + 1, 0)
             ranked.append((-delta, away, position, offset, row))
         score, _, position, offset, row = min(ranked)
         assert found.score[event] == -score

@@ -139,6 +139,5 @@ def align(
 
 
 def distance_to(edit: Edit, aligned: Aligned) -> Int[np.ndarray, " rows"]:
-    """Bases from each row to the edit: 0 within it, 1 for the bases beside it."""
-    away = np.maximum(np.maximum(edit.start - aligned.position, aligned.position - edit.end + 1), 0)
-    return np.where(aligned.offset > 0, 0, away)
+    """Bases from each row to the edit: 0 within it, 1 for the bases beside it; an inserted base counts as its anchor."""
+    return np.maximum(np.maximum(edit.start - aligned.position, aligned.position - edit.end + 1), 0)
