@@ -51,7 +51,9 @@ def violations(room: str, imported: set[tuple[str, ...]]) -> list[str]:
     return [".".join(m) for m in above]
 
 
-@pytest.mark.parametrize("path", [p for p, parts in MODULES.items() if not parts[0].startswith("__")], ids=str)
+@pytest.mark.parametrize(
+    "path", [p for p, parts in MODULES.items() if not parts[0].startswith("__")], ids=lambda p: p.stem
+)
 def test_a_room_imports_only_lower_floors(path: Path) -> None:
     room = MODULES[path][0]
     assert room in FLOORS, f"{room} is not in the table of docs/architecture.md"
@@ -84,5 +86,5 @@ def test_importing_basecast_is_light_and_silent() -> None:
 
 
 def test_files_stay_short() -> None:
-    long = {path.name: n for path in MODULES if (n := len(path.read_text().splitlines())) > 450}
+    long = {path.name: n for path in MODULES if (n := len(path.read_text().splitlines())) > 410}
     assert not long

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def counted(n: int, noun: str) -> str:
+    """``1 record``, ``2,000 records``."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 class BasecastError(Exception):
     """Anything the person at the keyboard can mend. ``exit_code`` is what the command line ends with."""
 

@@ -19,7 +19,7 @@ import pytest
 import basecast as bc
 from basecast.effects.info import THEIRS
 from basecast.genome.source import Masked
-from basecast.spec import Calibration, Provenance
+from basecast.spec import Calibration
 from basecast.zoo.importers import spliceai_keras
 from basecast.zoo.package import Package, save_package
 from conftest import (
@@ -413,10 +413,8 @@ def test_the_description_of_spliceai_is_for_its_own_weights(
     score: Run, varied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = tiny_package()
-    provenance = Provenance(sources={"one.h5": "a" * 64, "two.h5": "b" * 64})
-    spec = package.spec.model_copy(update={"provenance": provenance})
-    save_package(tmp_path / "theirs", Package(spec, package.networks))
-    monkeypatch.setattr(spliceai_keras, "PUBLISHED", frozenset(provenance.sources.values()))
+    save_package(tmp_path / "theirs", package)
+    monkeypatch.setattr(spliceai_keras, "PUBLISHED", package.weights_digest)
     for rules, is_theirs in (("spliceai", True), ("basecast", False)):
         assert score(varied, tmp_path / "out.vcf", "-m", tmp_path / "theirs", "--rules", rules).code == 0
         assert any(THEIRS in line for line in read_vcf(tmp_path / "out.vcf")[0]) == is_theirs

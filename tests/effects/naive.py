@@ -135,13 +135,17 @@ def basecast(
     def shown(i: int) -> str:
         return whole[i] if 0 <= i < len(whole) and low <= i < high else "N"
 
+    n_paired = min(end - begin, len(inserted))
+    beside = low < begin < high  # of bases that replace none
+    seen = [low <= begin + min(k, n_paired - 1) < high if n_paired else beside for k in range(len(inserted))]
+    inserted = "".join(base if shows else "N" for base, shows in zip(inserted, seen, strict=True))
+
     half = model.context // 2
     left, right = first - distance - half, last + distance + half
     y = model("".join(shown(i) for i in range(left, right)), strand)
     z = model("".join(map(shown, range(left, begin))) + inserted + "".join(map(shown, range(end, right))), strand)
     pairs: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
     nil = np.zeros(3)
-    n_paired = min(end - begin, len(inserted))
     for i in range(first - distance, last + distance):
         at = i - (first - distance)
         if i < begin + n_paired:

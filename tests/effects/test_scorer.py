@@ -185,3 +185,13 @@ def test_score_variants_takes_tuples_and_files_alike(fasta: Path, tmp_path: Path
         Genome(fasta).digest,
         Annotation.read(genes).digest,
     }
+
+
+def test_settings_come_in_one_way_and_are_checked(fasta: Path, tmp_path: Path) -> None:
+    ground: dict[str, Any] = {"model": PACKAGE, "genome": fasta, "annotation": gtf(tmp_path, ["LONG"])}
+    with pytest.raises(UsageError, match="distance are settings too"):
+        score_variants([], settings=VariantSettings(), distance=5, **ground)
+    with pytest.raises(UsageError, match=r"distance: .*greater than or equal to 0"):
+        score_variants([], distance=-1, **ground)
+    found = score_variants([("chr1", 101, LETTERS[100], "."), ("chr1", 101, LETTERS[100], "")], distance=2, **ground)
+    assert found.rows["status"].to_list() == ["no_alt_allele"] * 2

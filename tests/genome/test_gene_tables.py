@@ -74,6 +74,11 @@ def test_bed12() -> None:
     assert transcript.cds_length == 150 + 250
 
 
+def test_a_row_without_a_name_has_its_place_for_one() -> None:
+    (transcript,) = Transcripts(parse_bed12([BED.replace("T1", "")], PATH).table)
+    assert transcript.id == transcript.gene_name == f"{transcript.contig}:101-900"
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

@@ -353,3 +353,27 @@ def test_no_transcripts_names_the_features_that_were_seen() -> None:
 def test_only_unusable_transcripts() -> None:
     with pytest.raises(InputError, match=r"all were left out: no strand \(1\)"):
         read(rows("c exon 1-100 . Parent=t"))
+
+
+def test_an_attribute_is_not_the_end_of_another_ones_name() -> None:
+    ids = [
+        'ref_transcript_id "R1"; gene_id "g"; transcript_id "t1";',
+        'ref_transcript_id "R1"; gene_id "g"; transcript_id "t2";',
+    ]
+    found, left_out = read(
+        rows(*(f"1 exon {at}-{at + 50} + {ids[i]}" for i, at in ((0, 101), (0, 301), (1, 101), (1, 501)))), gtf=True
+    )
+    assert [(t.id, t.exons) for t in found] == [
+        ("t1", ((100, 151), (300, 351))),
+        ("t2", ((100, 151), (500, 551))),
+    ]
+    found, left_out = read(
+        rows(
+            "1 gene 101-600 + ID=g1;Name=ABC",
+            "1 mRNA 101-600 + geneID=x;ID=t1;Parent=g1;tag=MANE_Select",
+            "1 exon 101-200 + oldParent=t9;Parent=t1",
+            "1 exon 401-600 + oldParent=t9;Parent=t1",
+        )
+    )
+    assert [(t.id, t.gene_name, t.tags, len(t.exons)) for t in found] == [("t1", "ABC", frozenset({"MANE_Select"}), 2)]
+    assert left_out == {}

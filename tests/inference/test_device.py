@@ -22,6 +22,27 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
         choose_device("cuda:2")
 
 
+def test_limits_of_a_nested_group_of_either_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = {"/proc/meminfo": "MemAvailable: 16777216 kB"}
+    _pretend(
+        monkeypatch,
+        memory
+        | {
+            "/proc/self/cgroup": "4:memory:/job/step\n1:cpu,cpuacct:/job",
+            "/sys/fs/cgroup/memory/job/memory.limit_in_bytes": str(2**32),
+            "/sys/fs/cgroup/memory/job/memory.usage_in_bytes": str(2**31),
+            "/sys/fs/cgroup/cpu/job/cpu.cfs_quota_us": "100000",
+            "/sys/fs/cgroup/cpu/job/cpu.cfs_period_us": "100000",
+        },
+    )
+    assert (available_memory(), available_threads()) == (2**31, 1)
+    _pretend(
+        monkeypatch,
+        memory | {"/proc/self/cgroup": "0::/slurm/job", "/sys/fs/cgroup/slurm/memory.max": str(2**30)},
+    )
+    assert available_memory() == 2**30
+
+
 @pytest.mark.parametrize("name", ["cuda", "cuda:0"])
 def test_a_gpu_asked_for_but_absent_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)

@@ -146,7 +146,6 @@ def test_spliceai_rules_on_the_peers_own_probabilities() -> None:
     assert scored >= 50
 
 
-@pytest.mark.slow
 def test_spliceai_variant(spliceai: Path, tmp_path: Path) -> None:
     scores, _ = golden("spliceai")
     raw, masked = run(tmp_path, spliceai, 50)

@@ -60,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except BrokenPipeError:  # who reads our output has had enough
             _give_up_output()
             return 1
+        except MemoryError:
+            return fail("out of memory: give --memory with a smaller amount, or use a larger machine", 137)
         except OSError as error:
             return fail(f"{error.filename or 'output'}: {error.strerror or error}; mend that and run again", 1)
 

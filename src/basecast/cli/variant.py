@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from basecast.cli.console import Console, LogFormat
+from basecast.errors import counted
 
 _MASKS = {"0": "raw", "1": "masked", "both": "both"}
 _OLD_TABLES = {
@@ -85,7 +86,7 @@ def variant(
     transcripts:
         Which transcripts of a gene are scored.
     canonical_tag:
-        A tag of the annotation that makes a transcript the canonical one.
+        A tag that makes a transcript canonical where none is MANE Select or Ensembl_canonical.
     contig_aliases:
         Table of contig names that mean the same, a line a contig.
     info_key:
@@ -136,8 +137,8 @@ def variant(
     )
     chosen, n_threads = choose_device(device), threads or available_threads()
     console.say(
-        f"{package.spec.name} ({len(package.networks)} members, {package.spec.licence}) on {chosen}, "
-        f"{n_threads} threads, {precision}",
+        f"{package.spec.name} ({counted(len(package.networks), 'member')}, {package.spec.licence}) on {chosen}, "
+        f"{counted(n_threads, 'thread')}, {precision}",
         model=package.spec.name,
         device=str(chosen),
     )
@@ -156,7 +157,7 @@ def variant(
         console.say(warning, level="warning")
     without = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.statuses.items(), key=lambda x: -x[1]))
     console.say(
-        f"{summary.records:,} records, {summary.scored:,} of {summary.alleles:,} alleles scored"
+        f"{counted(summary.records, 'record')}, {summary.scored:,} of {summary.alleles:,} alleles scored"
         f"{f' (without score: {without})' if without else ''} by {package.spec.name} on {summary.device} "
         f"in {summary.seconds:.1f} s",
         **vars(summary),

@@ -26,6 +26,14 @@ class Edit:
         """Bases by which ALT is longer than REF."""
         return self.inserted.size - (self.end - self.start)
 
+    def seen_within(self, start: int, end: int) -> Edit:
+        """The edit where only [start, end) is seen: N for bases that stand outside or beside it."""
+        n_paired = min(self.end - self.start, self.inserted.size)
+        stands = self.start + np.minimum(np.arange(self.inserted.size), max(n_paired - 1, 0))
+        lowest = start if self.end > self.start else start + 1
+        hidden = (stands < lowest) | (stands >= end)
+        return Edit(self.start, self.end, np.where(hidden, N, self.inserted).astype(np.uint8))
+
     def on(self, source: Source, contig: str) -> Haplotype:
         """The source with this edit made."""
         return Haplotype(source, contig, self.start, self.end, self.inserted)
@@ -139,5 +147,5 @@ def align(
 
 
 def distance_to(edit: Edit, aligned: Aligned) -> Int[np.ndarray, " rows"]:
-    """Bases from each row to the edit: 0 within it, 1 for the bases beside it; an inserted base counts as its anchor."""
+    """Bases from each row to the edit: 0 within it, 1 for the bases beside it; an inserted one counts as its anchor."""
     return np.maximum(np.maximum(edit.start - aligned.position, aligned.position - edit.end + 1), 0)

@@ -18,11 +18,11 @@ from pydantic import Field
 from basecast import __version__
 from basecast.effects.build import on_this_build
 from basecast.effects.info import InfoFormat
-from basecast.effects.output import open_writer
+from basecast.effects.output import open_writer, writes_info
 from basecast.effects.rules import REF_MISMATCH
 from basecast.effects.scorer import SHARD, Scorer, VariantSettings
 from basecast.effects.scores import Row
-from basecast.errors import InputError, UsageError
+from basecast.errors import InputError, UsageError, counted
 from basecast.files import remove_left_overs, sha256_of, whole_file
 from basecast.genome.annotated import check_target
 from basecast.genome.annotation import Annotation
@@ -96,7 +96,8 @@ def annotate_variants(
         reader = opened.enter_context(VariantReader(source))
         scorer = Scorer(model, genome, annotation, settings)
         info = info_format(settings, output)
-        if not output.overwrite_info:
+        refuses = not output.overwrite_info and writes_info(target)
+        if refuses:
             _refuse_keys(reader.info_keys & info.all_keys, reader.name)
         records = on_this_build(reader, scorer.genome, output.force)
         header = [*info.header(scorer.package.spec.name, _is_theirs(scorer)), *_run_lines(scorer, info, output)]
@@ -110,7 +111,7 @@ def annotate_variants(
             remove_left_overs(target)
         with writer:
             for record, rows in _scored(records, scorer, parts):
-                if reader.kind != "tsv" and not output.overwrite_info:
+                if refuses and reader.kind != "tsv":
                     _refuse_keys(info_keys_in(record) & info.all_keys, f"{reader.name}, record {record.number}")
                 writer.write(record, rows)
                 _count(summary, record, rows)
@@ -120,7 +121,9 @@ def annotate_variants(
                     progress(summary.records)
         if unknown:
             said = scorer.genome.contigs.describe_unknown(next(iter(unknown)), reader.name)
-            summary.warnings.append(f"{unknown.total()} records on {len(unknown)} unknown contigs: {said}")
+            summary.warnings.append(
+                f"{counted(unknown.total(), 'record')} on {counted(len(unknown), 'unknown contig')}: {said}"
+            )
         if writer.not_sorted:
             summary.warnings.append(writer.not_sorted)
         summary.seconds = round(time.monotonic() - began, 3)
@@ -212,6 +215,7 @@ def _parts(source: str, target: str, scorer: Scorer, output: OutputSettings) -> 
         **scorer.settings.model_dump(mode="json", exclude={"threads", "memory"}),
         "device": str(scorer.engine.device),
         "shard": SHARD,
+        "grid": scorer.engine.grid,
     }
     return Parts(Path(f"{target}.basecast"), plan, restart=output.restart)
 

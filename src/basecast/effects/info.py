@@ -74,9 +74,7 @@ class InfoFormat:
         """(key, value) of a record's rows."""
         added = []
         for mask, key in self.keys.items():
-            chosen = [
-                row for row in rows if row.mask == mask and row.allele is not None and row.symbol + row.transcript
-            ]
+            chosen = [row for row in rows if row.mask == mask and (row.delta is not None or row.transcript)]
             entries = [entry for row in chosen if (entry := self._entry(alts, row))]
             if entries:
                 added.append((key, ",".join(entries)))

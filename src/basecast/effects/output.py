@@ -38,11 +38,16 @@ class ScoreWriter(Protocol):
         """One record and its rows."""
 
 
+def writes_info(target: str) -> bool:
+    """Whether scores go into INFO of a variant file there, not into a table."""
+    return not target.lower().endswith(_TABLES)
+
+
 def open_writer(
     target: str, reader: VariantReader, info: InfoFormat, header_lines: Sequence[str], overwrite: bool
 ) -> ScoreWriter:
     """A writer by the target's suffix: ``.vcf``, ``.vcf.gz``, ``.bcf``, ``.tsv``, ``.parquet``; ``-`` is VCF."""
-    if target.lower().endswith(_TABLES):
+    if not writes_info(target):
         check_target(target, reader.path)
         return TableWriter(target)
     removed = info.replaced_keys if overwrite else frozenset()

@@ -121,6 +121,9 @@ class BasecastRules:
         if reason := misplaced(ground.genome, record):
             yield Skipped(None, reason)
             return
+        if len(record.ref) > 2 * ground.context:
+            yield Skipped(None, "ref_too_long")
+            return
         contig = ground.genome.resolve(record.contig)
         assert contig is not None
         for allele, alt in enumerate(record.alts):
@@ -149,6 +152,8 @@ class BasecastRules:
         for transcript in transcripts:
             bounds = (transcript.start, transcript.end) if ground.mask == "gene" else places.span
             edit = places.leftmost_within(ground.genome, contig, *bounds)
+            if ground.mask == "gene":
+                edit = edit.seen_within(*bounds)
             reference = Request(ground.source(contig, transcript), contig, start, end, transcript.strand)
             alternate = replace(
                 reference, source=edit.on(reference.source, contig), end=end + edit.growth, base=reference

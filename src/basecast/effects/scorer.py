@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from basecast import __version__
 from basecast.effects.rules import BasecastRules, Case, Ground, Rules, Skipped, SpliceAIRules
@@ -147,7 +147,14 @@ def score_variants(
     Raises:
         InputError, UsageError: as ``Scorer`` and ``VariantReader`` say.
     """
-    scorer = Scorer(model, genome, annotation, settings or VariantSettings(**options))
+    if settings is not None and options:
+        raise UsageError(f"{', '.join(options)} are settings too: give them in settings or as keywords, not both")
+    try:
+        settings = settings or VariantSettings(**options)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UsageError(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+    scorer = Scorer(model, genome, annotation, settings)
 
     def found() -> Iterator[tuple[int, str, int, str, Sequence[str], Sequence[Row]]]:
         with _records(variants) as records:
@@ -169,4 +176,4 @@ def _records(variants: str | Path | Iterable[tuple[str, int, str, str]]) -> Iter
 
 def _from_tuples(variants: Iterable[tuple[str, int, str, str]]) -> Iterator[VariantRecord]:
     for number, (contig, position, ref, alt) in enumerate(variants, start=1):
-        yield VariantRecord(number, contig, position - 1, ref, tuple(alt.split(",")), b"")
+        yield VariantRecord(number, contig, position - 1, ref, () if alt in (".", "") else tuple(alt.split(",")), b"")

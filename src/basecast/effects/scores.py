@@ -113,11 +113,6 @@ def collect(found: Iterable[tuple[int, str, int, str, Sequence[str], Sequence[Ro
         rows=pl.DataFrame(lines, schema=ROW_SCHEMA, orient="row"),
         tracks=pl.DataFrame({"name": EVENTS, "unit": ["delta of probability"] * len(EVENTS)}),
         values=stacked("score"),
-        layers={
-            "REF": stacked("ref"),
-            "ALT": stacked("alt"),
-            "position": stacked("position"),
-            "offset": stacked("offset"),
-        },
+        layers={name: stacked(attribute) for name, attribute in _LAYERS.items()},
         provenance=provenance,
     )

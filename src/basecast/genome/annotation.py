@@ -27,7 +27,7 @@ __all__ = ["Annotation", "Selection", "Transcript", "Transcripts"]
 
 Selection = Literal["canonical", "mane", "all"]
 
-PARSER_VERSION = 1  # part of the cache's file names: raise it whenever a parser's answer changes
+PARSER_VERSION = 2  # part of the cache's file names: raise it whenever a parser's answer changes
 _MANE = ("MANE_Select", "MANE_Plus_Clinical")
 _CANONICAL = ("MANE_Select", "Ensembl_canonical", "longest")
 
@@ -71,11 +71,11 @@ class Annotation:
         """Read GFF3, GTF, BED12 or a SpliceAI gene table, plain or gzipped, told apart by content.
 
         Args:
-            transcripts: ``canonical``: one a gene, the first that there is of ``canonical_tag``, MANE Select,
-                Ensembl_canonical, Phytozome's ``longest=1``, longest CDS, most exonic bases, first in the file.
+            transcripts: ``canonical``: one a gene, the first that there is of MANE Select, Ensembl_canonical,
+                ``canonical_tag``, Phytozome's ``longest=1``, longest CDS, most exonic bases, first in the file.
                 ``mane``: MANE Select and MANE Plus Clinical; other genes have none. ``all``: every transcript.
                 Each row of a gene table or BED12 counts as a gene.
-            canonical_tag: a tag of the file that goes before all others in ``canonical``.
+            canonical_tag: a tag of the file for genes without MANE Select and Ensembl_canonical.
 
         Raises:
             InputError: the file is missing, damaged, no annotation, or has no transcript of the kind asked for.
@@ -99,7 +99,7 @@ class Annotation:
         elif transcripts == "mane":
             table = _mane(table, path)
         left_out = json.loads(pl.read_parquet_metadata(cached)["left_out"])
-        selection = f"{transcripts} ({canonical_tag} first)" if canonical_tag else transcripts
+        selection = f"{transcripts} (then {canonical_tag})" if canonical_tag else transcripts
         return cls(path, digest, selection, Transcripts(table), left_out)
 
     def on(self, contigs: _Names) -> Annotation:
@@ -200,14 +200,15 @@ def _motif_shares(genome: _Genome, transcripts: Iterable[Transcript]) -> NDArray
     return shares
 
 
-def _canonical(table: pl.DataFrame, first: str | None, path: Path) -> pl.DataFrame:
+def _canonical(table: pl.DataFrame, named: str | None, path: Path) -> pl.DataFrame:
     """One transcript a gene."""
     order: tuple[str, ...] = _CANONICAL
-    if first is not None:
-        order = tuple(dict.fromkeys((first.strip().replace(" ", "_"), *_CANONICAL)))
-        if not table["tags"].list.contains(order[0]).any():
+    if named is not None:
+        named = named.strip().replace(" ", "_")
+        order = tuple(dict.fromkeys((*_CANONICAL[:-1], named, _CANONICAL[-1])))
+        if not table["tags"].list.contains(named).any():
             tags = ", ".join(table["tags"].explode().drop_nulls().unique().sort().head(12)) or "none at all"
-            raise InputError(f"no transcript of {path} has the tag {first!r}; tags there: {tags}")
+            raise InputError(f"no transcript of {path} has the tag {named!r}; tags there: {tags}")
     ranked = table.select(
         "gene",
         *(~pl.col("tags").list.contains(tag).alias(tag) for tag in order),

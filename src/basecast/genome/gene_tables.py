@@ -106,6 +106,7 @@ class _Rows:
             self._left_out["no strand"] += 1
             return
         exon_starts, exon_ends = zip(*exons, strict=True)
+        name = name or f"{contig}:{start + 1}-{end}"
         gene = len(self._rows)
         self._rows.append((gene, name, "", name, name, contig, strand, start, end, cds, "", [], exon_starts, exon_ends))
 

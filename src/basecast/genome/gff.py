@@ -69,13 +69,21 @@ class _Draft(NamedTuple):
     line: int
 
 
+def _find(attributes: str, start: str) -> int:
+    """Where an attribute that begins so stands, or -1: ``ID=`` is not the end of ``geneID=``."""
+    at = attributes.find(start)
+    while at > 0 and attributes[at - 1] not in "; \t":
+        at = attributes.find(start, at + 1)
+    return at
+
+
 class _Gff3:
     """Rows are known by ID; a part names the IDs of its owners."""
 
     @staticmethod
     def token(attributes: str) -> str:
         """The stretch that names the owners, with what ends it: equal tokens on one contig are equal owners."""
-        at = attributes.find("Parent=")
+        at = _find(attributes, "Parent=")
         return "" if at < 0 else attributes[at : attributes.find(";", at) + 1 or None]
 
     @staticmethod
@@ -85,12 +93,12 @@ class _Gff3:
 
     @staticmethod
     def key(feature: str, attributes: str) -> str:
-        at = attributes.find("ID=")
+        at = _find(attributes, "ID=")
         return "" if at < 0 else attributes[at + 3 :].partition(";")[0].strip()
 
     @staticmethod
     def parent(key: str, row: _Row | None) -> str:
-        return _Gff3.owners(row.attributes)[0] if row and "Parent=" in row.attributes else ""
+        return _Gff3.owners(row.attributes)[0] if row and _find(row.attributes, "Parent=") >= 0 else ""
 
     @staticmethod
     def parse(attributes: str) -> Attributes:
@@ -108,7 +116,7 @@ class _Gtf:
 
     @staticmethod
     def token(attributes: str) -> str:
-        at = attributes.find('transcript_id "')
+        at = _find(attributes, 'transcript_id "')
         return attributes if at < 0 else attributes[: attributes.find('"', at + 15) + 1]
 
     @staticmethod

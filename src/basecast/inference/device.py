@@ -32,9 +32,11 @@ def choose_device(name: str = "auto") -> torch.device:
 def available_threads() -> int:
     """CPUs that this process may run on: by affinity, the cgroup's quota and ``OMP_NUM_THREADS``."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _first_line("/sys/fs/cgroup/cpu.max").split()
-    if len(quota) == 2 and quota[0].isdigit():
-        allowed = min(allowed, max(int(quota[0]) // int(quota[1]), 1))
+    for folder in _cgroups("cpu"):
+        quota = _first_line(f"{folder}/cpu.max").split()
+        quota = quota or [_first_line(f"{folder}/cpu.cfs_{name}_us") for name in ("quota", "period")]
+        if len(quota) == 2 and quota[0].isdigit():
+            allowed = min(allowed, max(int(quota[0]) // int(quota[1]), 1))
     told = os.environ.get("OMP_NUM_THREADS", "")
     return min(allowed, int(told)) if told.isdigit() and int(told) else allowed
 
@@ -45,10 +47,11 @@ def available_memory() -> int:
     for line in _lines("/proc/meminfo"):
         if line.startswith("MemAvailable:"):
             free = int(line.split()[1]) * 1024
-    limit = _first_line("/sys/fs/cgroup/memory.max")
-    if limit.isdigit():
-        used = _first_line("/sys/fs/cgroup/memory.current")
-        free = min(free, int(limit) - int(used or 0))
+    for folder in _cgroups("memory"):
+        for most, now in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+            limit, used = _first_line(f"{folder}/{most}"), _first_line(f"{folder}/{now}")
+            if limit.isdigit():
+                free = min(free, int(limit) - int(used or 0))
     return max(free, 2**28)
 
 
@@ -68,6 +71,18 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether the device ran out; torch has a class of its own for CUDA's allocator only."""
     signs = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(sign in str(error) for sign in signs)
+
+
+def _cgroups(controller: str) -> list[str]:
+    """Folders whose limits hold for this process, its own first and the root last: cgroup v2, or v1 by controller."""
+    folders = []
+    for line in _lines("/proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        if not controllers or controller in controllers.split(","):
+            root = "/sys/fs/cgroup" + (f"/{controller}" if controllers else "")
+            parts = [part for part in path.split("/") if part]
+            folders += ["/".join([root, *parts[:n]]) for n in range(len(parts), -1, -1)]
+    return folders or ["/sys/fs/cgroup"]
 
 
 def _lines(path: str) -> list[str]:

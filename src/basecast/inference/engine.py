@@ -122,7 +122,13 @@ class Engine:
         """Bases of reference that altered windows share: every level of one network is kept at once."""
         n_levels = max(len(network.stages()) for network in self._networks) + 1
         fits = self.memory // 2 // (self._bytes_a_base // _LIVE_TENSORS * n_levels)
-        return min(fits, 20_000)
+        return min(fits, 40_000)
+
+    @property
+    def grid(self) -> list[int]:
+        """What memory decides of how work is cut: the same numbers give the same bytes on one type of machine."""
+        runner = self._runner
+        return [self.longest_tile, runner._longest_stretch, runner.largest_batch]
 
     @property
     def longest_tile(self) -> int:
@@ -252,7 +258,7 @@ class Engine:
             if base is None or id(base) not in index or windows[0].key not in missing:
                 continue
             references = plan[index[id(base)]]
-            if len(windows) == len(references) == 1:
+            if len(windows) == len(references) == 1 and references[0].tokens.size <= self._longest_stretch:
                 ref, alt = references[0], windows[0]
                 change = change_between(ref.tokens, alt.tokens)
                 if change.is_inside:

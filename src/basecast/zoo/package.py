@@ -39,13 +39,20 @@ class Package:
     source: str = "memory"
 
     @cached_property
-    def digest(self) -> str:
-        """SHA-256 over the spec and every weight: the same for the same model, wherever it was loaded from."""
-        digest = hashlib.sha256(self.spec.model_dump_json(exclude={"name", "provenance"}).encode())
+    def weights_digest(self) -> str:
+        """SHA-256 over every weight of every member, in order."""
+        digest = hashlib.sha256()
         for network in self.networks:
             for name, tensor in sorted(network.state_dict().items()):
                 digest.update(name.encode())
                 digest.update(tensor.contiguous().cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the spec and every weight: the same for the same model, wherever it was loaded from."""
+        digest = hashlib.sha256(self.spec.model_dump_json(exclude={"name", "provenance"}).encode())
+        digest.update(self.weights_digest.encode())
         for name, node in self.nodes.items():
             digest.update(f"{name} {node.digest}".encode())
         return digest.hexdigest()
@@ -116,10 +123,10 @@ def card_of(spec: ModelSpec) -> str:
 
 
 def verify_package(folder: Path) -> list[str]:
-    """Check every file against ``SHA256SUMS``; what was checked, by name.
+    """Check every file that ``SHA256SUMS`` lists; what was checked, by name. Others are never read.
 
     Raises:
-        InputError: a file is missing, not listed, or not what it was when the package was made.
+        InputError: a file is missing, or not what it was when the package was made.
     """
     try:
         lines = (folder / SUMS).read_text().splitlines()
