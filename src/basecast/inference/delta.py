@@ -20,6 +20,7 @@ from torch import Tensor
 from basecast.genome.sequence import Tokens
 from basecast.models.layers import crop
 from basecast.models.network import Network
+from basecast.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,12 @@ def _alike(a: Tokens, b: Tokens) -> int:
     """Bases that both begin with."""
     differs = a != b
     return int(differs.argmax()) if differs.any() else a.size
+
+
+def is_one_stretch(spec: ModelSpec) -> bool:
+    """Whether every output is a position of the sequence's own: what can be cut and joined here."""
+    simple = all(output.axes == "position" and output.resolution == 1 and not output.crop for output in spec.outputs)
+    return simple and len(spec.inputs) == 1 and not spec.conditions
 
 
 def reaches(network: Network) -> list[int]:

@@ -28,6 +28,7 @@ from basecast.inference.delta import (
     altered_embedding,
     batches,
     change_between,
+    is_one_stretch,
     levels_of,
     reference_embedding,
     stretches,
@@ -37,7 +38,7 @@ from basecast.inference.ensemble import Answer, Values
 from basecast.inference.request import Request, flip
 from basecast.inference.tiling import Tile, tiles
 from basecast.models.layers import Convolution, make_one_hot, padded
-from basecast.spec import Input, LocalReach, ModelSpec
+from basecast.spec import Input, LocalReach
 from basecast.zoo.package import Package
 
 Mode = Literal["delta", "valid", "full"]
@@ -115,20 +116,18 @@ class Engine:
         self._remembered: OrderedDict[bytes, Values] = OrderedDict()
         self._remembered_bytes = 0
         self.largest_batch = 64 if self.device.type == "cuda" else 8
-        self._shares = mode == "delta" and _is_one_stretch(self.spec) and all(n.stages() for n in self._networks)
+        self._shares = mode == "delta" and is_one_stretch(self.spec) and all(n.stages() for n in self._networks)
 
     @property
     def _longest_stretch(self) -> int:
         """Bases of reference that altered windows share: every level of one network is kept at once."""
         n_levels = max(len(network.stages()) for network in self._networks) + 1
-        fits = self.memory // 2 // (self._bytes_a_base // _LIVE_TENSORS * n_levels)
-        return min(fits, 40_000)
+        return min(self.memory // 2 // (self._bytes_a_base // _LIVE_TENSORS * n_levels), 40_000)
 
     @property
     def grid(self) -> list[int]:
         """What memory decides of how work is cut: the same numbers give the same bytes on one type of machine."""
-        runner = self._runner
-        return [self.longest_tile, runner._longest_stretch, runner.largest_batch]
+        return [self.longest_tile, self._runner._longest_stretch, self._runner.largest_batch]
 
     @property
     def longest_tile(self) -> int:
@@ -152,9 +151,8 @@ class Engine:
             UsageError: an output, track, condition or input track is not the model's, or is missing.
             OutOfMemoryError: a single window does not fit the device.
         """
-        runner = self._runner
-        if runner is not self:
-            return runner.evaluate(requests, outputs, tracks)
+        if self._runner is not self:
+            return self._runner.evaluate(requests, outputs, tracks)
         known = {output.name: len(output.tracks) for output in self.spec.outputs}
         names = tuple(outputs) if outputs is not None else tuple(known)
         chosen = {name: list(indices) for name, indices in (tracks or {}).items()}
@@ -229,8 +227,7 @@ class Engine:
                 ) from error
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        self.largest_batch = len(batch) // 2
-        half = len(batch) // 2
+        self.largest_batch = half = len(batch) // 2
         return self._run(batch[:half], names, chosen) + self._run(batch[half:], names, chosen)
 
     def _forward(self, batch: list[_Window], names: tuple[str, ...], chosen: Mapping[str, list[int]]) -> list[Values]:
@@ -401,9 +398,3 @@ class Engine:
         while self._remembered_bytes > self.memory // _CACHE_SHARE and len(self._remembered) > 1:
             _, oldest = self._remembered.popitem(last=False)
             self._remembered_bytes -= sum(array.nbytes for array in oldest.values())
-
-
-def _is_one_stretch(spec: ModelSpec) -> bool:
-    """Whether every output is a position of the sequence's own: what ``delta`` knows how to cut and join."""
-    simple = all(output.axes == "position" and output.resolution == 1 and not output.crop for output in spec.outputs)
-    return simple and len(spec.inputs) == 1 and not spec.conditions
