@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types check clean
+.PHONY: demo test lint types docs check clean
 
 demo: $(VENV)/.installed
 	$(BIN)/basecast demo
@@ -12,13 +12,16 @@ test: $(VENV)/.installed
 	$(BIN)/pytest -q -n 2 $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed
-	$(BIN)/ruff check src tests benchmarks tools
-	$(BIN)/ruff format --check src tests benchmarks tools
+	$(BIN)/ruff check src tests benchmarks tools docs
+	$(BIN)/ruff format --check src tests benchmarks tools docs
 
 types: $(VENV)/.installed
 	$(BIN)/mypy
 
-check: lint types test
+docs: $(VENV)/.installed
+	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
+
+check: lint types docs test
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("basecast needs Python 3.11 or newer: make PYTHON=python3.12") if sys.version_info < (3, 11) else 0'

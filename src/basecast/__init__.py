@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from basecast.genome.reference import Genome
     from basecast.inference.engine import Engine
     from basecast.inference.request import Request
+    from basecast.inference.shards import RunSettings
+    from basecast.prediction.predict import SiteSettings, SiteSummary, predict_sites
+    from basecast.prediction.predictor import PredictSettings
     from basecast.zoo.catalogue import load_model
 
 _WHERE = {
@@ -30,12 +33,17 @@ _WHERE = {
     "Genome": "genome.reference",
     "InputError": "errors",
     "OutputSettings": "effects.annotate",
+    "PredictSettings": "prediction.predictor",
     "Request": "inference.request",
+    "RunSettings": "inference.shards",
     "Scores": "effects.scores",
+    "SiteSettings": "prediction.predict",
+    "SiteSummary": "prediction.predict",
     "UsageError": "errors",
     "VariantSettings": "effects.scorer",
     "annotate_variants": "effects.annotate",
     "load_model": "zoo.catalogue",
+    "predict_sites": "prediction.predict",
     "score_variants": "effects.scorer",
 }
 
@@ -46,13 +54,18 @@ __all__ = [
     "Genome",
     "InputError",
     "OutputSettings",
+    "PredictSettings",
     "Request",
+    "RunSettings",
     "Scores",
+    "SiteSettings",
+    "SiteSummary",
     "UsageError",
     "VariantSettings",
     "__version__",
     "annotate_variants",
     "load_model",
+    "predict_sites",
     "score_variants",
 ]
 

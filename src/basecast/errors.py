@@ -33,6 +33,6 @@ class OutOfMemoryError(BasecastError):
 class InterruptedRunError(KeyboardInterrupt):
     """A signal ended the run; the same command goes on where it stood. No ``except Exception`` may swallow it."""
 
-    def __init__(self, signum: int, message: str) -> None:
+    def __init__(self, exit_code: int, message: str) -> None:
         super().__init__(message)
-        self.exit_code = 128 + signum
+        self.exit_code = exit_code

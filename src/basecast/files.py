@@ -10,17 +10,21 @@ import json
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from basecast.errors import InputError
+from basecast.errors import BasecastError, InputError
 
 
 def cache_folder(*parts: str) -> Path:
     """The folder for what can be made again: ``$BASECAST_CACHE``, else ``basecast`` in the XDG cache folder."""
     root = os.environ.get("BASECAST_CACHE")
     if not root:
-        root = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "basecast")
+        home = os.path.expanduser("~")  # as it is where there is none, as in a container
+        own = os.path.join(home, ".cache") if home != "~" else tempfile.gettempdir()
+        root = os.path.join(os.environ.get("XDG_CACHE_HOME") or own, "basecast")
     folder = Path(root, *parts)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,6 +48,26 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def named_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Say of an OSError which file could not be written and what to do; a broken pipe passes as it is."""
+    try:
+        yield
+    except BrokenPipeError:  # who reads our standard output has had enough
+        raise
+    except OSError as error:
+        raise BasecastError(
+            f"{path} could not be written ({error.strerror or error}) and was not kept, an earlier file of that "
+            "name is as it was: make room or give another folder, and run again"
+        ) from error
+
+
+def close_anyhow(handle: Any) -> None:
+    """Close what is given up; that it cannot be flushed any more is no news."""
+    with contextlib.suppress(OSError):
+        handle.close()
 
 
 def remove_left_overs(path: str | os.PathLike[str]) -> None:

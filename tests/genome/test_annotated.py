@@ -245,6 +245,18 @@ def test_long_contigs_have_csi(tmp_path: Path, by: str) -> None:
         assert len(list(table.fetch("1", at - 1, at))) == 1
 
 
+@pytest.mark.parametrize("suffix", [".vcf.gz", ".bcf"])
+@pytest.mark.parametrize("declared", [b"", b"##contig=<ID=M,length=16569>\n"], ids=["no contig", "another contig"])
+def test_a_far_record_on_a_contig_without_a_length(tmp_path: Path, declared: bytes, suffix: str) -> None:
+    records = b"1\t9\t.\tA\tC\t.\t.\t.\n1\t600000000\t.\tA\tC\t.\t.\t.\n"
+    source = write(tmp_path / "in.vcf", SITES.replace(b"#CHROM", declared + b"#CHROM") + records)
+    assert annotate(source, tmp_path / f"out{suffix}").not_sorted is None
+    with pysam.VariantFile(str(tmp_path / f"out{suffix}")) as found:
+        assert [record.pos for record in found.fetch("1", 599_999_999, 600_000_000)] == [600_000_000]
+        assert [record.pos for record in found.fetch("1", 0, 100)] == [9]
+    assert {path.name for path in tmp_path.iterdir()} == {"in.vcf", f"out{suffix}", f"out{suffix}.csi"}
+
+
 @pytest.mark.parametrize(
     ("places", "first"),
     [

@@ -28,8 +28,8 @@ class Console:
         print(line, file=sys.stderr, flush=True)
 
     @contextlib.contextmanager
-    def progress(self, what: str) -> Iterator[Callable[[int], None] | None]:
-        """A function to call with the number done so far; None where no terminal is watching."""
+    def progress(self, what: str) -> Iterator[Callable[..., None] | None]:
+        """A function to call with the number done so far and, where known, of how many; None without a terminal."""
         if self.log_format == "json" or not sys.stderr.isatty():
             yield None
             return
@@ -42,8 +42,13 @@ class Console:
             task = bar.add_task(what, total=None, rate="")
             began = time.monotonic()
 
-            def update(done: int) -> None:
+            first: list[int] = []  # what an earlier run had done says nothing of our speed
+
+            def update(done: int, total: int | None = None) -> None:
                 seconds = max(time.monotonic() - began, 1e-9)
-                bar.update(task, completed=done, rate=f"{done / seconds:.1f}/s")
+                first.append(done) if not first else None
+                rate = (done - first[0]) / seconds
+                left = f", {(total - done) / rate / 60:,.0f} min left" if total and rate else ""
+                bar.update(task, completed=done, total=total, rate=f"{rate:,.1f}/s{left}")
 
             yield update

@@ -6,17 +6,21 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 MODEL = "human-400-demo"
 _SHOWN = 12
 
 
-def demo(*, output: str = "basecast-demo") -> int:
-    """Simulate a small genome with genes and variants, score the variants, show the strongest effects.
+def demo(*, output: Annotated[str, Parameter(metavar="FOLDER")] = "basecast-demo") -> int:
+    """Score simulated variants of a simulated genome and show the strongest effects.
 
     Nothing is fetched: the genome is made up, and the model ships with basecast. Its card (`basecast zoo info`) says
     what it was trained on; it is for this demo, not for patients.
+
+    Example: basecast demo --output basecast-demo
 
     Parameters
     ----------

@@ -5,32 +5,38 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 
 from cyclopts import App, CycloptsError
 
 from basecast import __version__
+from basecast.cli.completion import completion_of
 from basecast.cli.console import Console
 from basecast.cli.demo import demo
+from basecast.cli.help import ABOUT, Manual
+from basecast.cli.merge import merge
+from basecast.cli.predict import predict
 from basecast.cli.variant import variant
 from basecast.cli.zoo import zoo
 from basecast.errors import BasecastError, InterruptedRunError
+from basecast.interruption import handled
 
 app = App(
     name="basecast",
-    help="From DNA sequence to function.",
+    help=ABOUT,
     version=f"basecast {__version__}",
     help_format="plaintext",
+    help_formatter=Manual(),
     result_action="return_value",
 )
-app.command(variant)
+app.command(predict, sort_key=1)
+app.command(variant, sort_key=2)
+app.command(merge, sort_key=3)
 app.command(zoo)
-app.command(demo)
+app.command(demo, sort_key=5)
+app.command(completion_of(app), sort_key=6)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,10 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _give_up_output()
         return exit_code
 
-    with contextlib.ExitStack() as handlers:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(ValueError):  # not the main thread: its owner handles signals
-                handlers.callback(signal.signal, number, signal.signal(number, _interrupt))
+    with handled():
         try:
             verb, bound, unparsed = app.parse_args(tokens, exit_on_error=False, print_error=False)
             given = {"command": ("basecast", *tokens)} if "command" in unparsed else {}
@@ -64,14 +67,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return fail("out of memory: give --memory with a smaller amount, or use a larger machine", 137)
         except OSError as error:
             return fail(f"{error.filename or 'output'}: {error.strerror or error}; mend that and run again", 1)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise InterruptedRunError(
-        number,
-        f"interrupted by {signal.Signals(number).name}: the same command goes on where it stood, "
-        "or begins anew if it reads or writes a pipe",
-    )
 
 
 def _give_up_output() -> None:

@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from basecast.cli.console import Console, LogFormat
+from basecast.cli.console import Console
+from basecast.cli.options import (
+    DEFAULT_ENGINE,
+    DEFAULT_RUN,
+    INPUT,
+    MODEL,
+    OUTPUT,
+    CanonicalTag,
+    ContigAliases,
+    EngineOptions,
+    Genes,
+    Messages,
+    Model,
+    Reference,
+    RunOptions,
+    Transcripts,
+    settled,
+)
 from basecast.errors import counted
+
+if TYPE_CHECKING:
+    from basecast.effects.annotate import Summary
 
 _MASKS = {"0": "raw", "1": "masked", "both": "both"}
 _OLD_TABLES = {
@@ -30,28 +51,31 @@ def _refuse_old_tables(type_: object, annotation: str) -> None:
 
 def variant(
     *,
-    input_: Annotated[str, Parameter(name=["-I", "--input"], allow_leading_hyphen=True)] = "-",
-    output: Annotated[str, Parameter(name=["-O", "--output"], allow_leading_hyphen=True)] = "-",
-    reference: Annotated[str, Parameter(name=["-R", "--reference"])],
-    annotation: Annotated[str, Parameter(name=["-A", "--annotation"], validator=_refuse_old_tables)],
-    model: Annotated[str, Parameter(name=["-m", "--model"])],
-    distance: Annotated[int, Parameter(name=["-D", "--distance"], validator=Number(gte=0))] = 50,
-    mask: Annotated[Literal["0", "1", "both"], Parameter(name=["-M", "--mask"])] = "0",
-    rules: Literal["basecast", "spliceai"] = "basecast",
-    decimals: Annotated[int, Parameter(validator=Number(gte=1, lte=8))] = 2,
-    probabilities: Annotated[bool, Parameter(negative="")] = False,
-    transcripts: Literal["canonical", "mane", "all"] = "canonical",
-    canonical_tag: str | None = None,
-    contig_aliases: str | None = None,
-    info_key: str | None = None,
-    overwrite_info: Annotated[bool, Parameter(negative="")] = False,
-    force: Annotated[bool, Parameter(negative="")] = False,
-    restart: Annotated[bool, Parameter(negative="")] = False,
-    device: str = "auto",
-    precision: Literal["fp32", "bf16"] = "fp32",
-    threads: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
-    memory: str | None = None,
-    log_format: LogFormat = "text",
+    input_: Annotated[
+        str, Parameter(name=["-I", "--input"], group=INPUT, metavar="FILE", allow_leading_hyphen=True)
+    ] = "-",
+    output: Annotated[
+        str, Parameter(name=["-O", "--output"], group=OUTPUT, metavar="FILE", allow_leading_hyphen=True)
+    ] = "-",
+    reference: Reference,
+    annotation: Annotated[Genes, Parameter(validator=_refuse_old_tables)],
+    model: Model,
+    distance: Annotated[
+        int, Parameter(name=["-D", "--distance"], group=MODEL, validator=Number(gte=0), metavar="N")
+    ] = 50,
+    mask: Annotated[Literal["0", "1", "both"], Parameter(name=["-M", "--mask"], group=MODEL)] = "0",
+    rules: Annotated[Literal["basecast", "spliceai"], Parameter(group=MODEL)] = "basecast",
+    decimals: Annotated[int, Parameter(group=OUTPUT, validator=Number(gte=1, lte=8), metavar="N")] = 2,
+    probabilities: Annotated[bool, Parameter(group=OUTPUT, negative="")] = False,
+    transcripts: Transcripts = "canonical",
+    canonical_tag: CanonicalTag = None,
+    contig_aliases: ContigAliases = None,
+    info_key: Annotated[str | None, Parameter(group=OUTPUT, metavar="KEY")] = None,
+    overwrite_info: Annotated[bool, Parameter(group=OUTPUT, negative="")] = False,
+    force: Annotated[bool, Parameter(group=INPUT, negative="")] = False,
+    engine: EngineOptions = DEFAULT_ENGINE,
+    run: RunOptions = DEFAULT_RUN,
+    log_format: Messages = "text",
     command: Annotated[tuple[str, ...], Parameter(parse=False)] = ("basecast",),
 ) -> int:
     """Score variants for their effect on splicing.
@@ -60,6 +84,12 @@ def variant(
     An interrupted run goes on where it stood when the same command is given again.
 
     Example: basecast variant -I in.vcf.gz -O out.vcf.gz -R hg38.fa -A MANE.gtf.gz -m openspliceai-mane/10000nt
+
+    Example (SpliceAI's numbers): basecast variant -I in.vcf -O out.vcf -R hg38.fa -A genes.txt -m spliceai/ -D 500
+    --rules spliceai
+
+    Example (the third of 20 shares): basecast variant -I in.vcf.gz -O out.vcf.gz -R hg38.fa -A MANE.gtf.gz
+    -m openspliceai-mane/10000nt --shard 3/20
 
     Parameters
     ----------
@@ -95,16 +125,6 @@ def variant(
         Replace keys that the input has already.
     force:
         Go on although the input seems to be of another genome build.
-    restart:
-        Discard what an interrupted run of this output has left.
-    device:
-        auto, cpu, cuda or cuda:N.
-    precision:
-        bf16 is faster on a GPU and differs in the third decimal.
-    threads:
-        CPU threads; by default all that the process may use.
-    memory:
-        Memory the run may take, such as 8G; by default half of what is free.
     log_format:
         Messages on standard error as text or as JSON lines.
     """
@@ -112,7 +132,6 @@ def variant(
     from basecast.effects.scorer import VariantSettings
     from basecast.genome.annotation import Annotation
     from basecast.genome.reference import Genome
-    from basecast.inference.device import available_threads, choose_device, parse_memory
     from basecast.zoo.catalogue import load_model
 
     console = Console(log_format)
@@ -121,10 +140,10 @@ def variant(
         rules=rules,
         distance=distance,
         mask=_MASKS[mask],
-        device=device,
-        precision=precision,
-        threads=threads,
-        memory=parse_memory(memory) if memory else None,
+        device=engine.device,
+        precision=engine.precision,
+        threads=engine.threads,
+        memory=engine.memory_bytes,
     )
     written = OutputSettings(
         decimals=decimals,
@@ -132,16 +151,17 @@ def variant(
         info_key=info_key,
         overwrite_info=overwrite_info,
         force=force,
-        restart=restart,
-        command=shlex.join(command),
+        command=shlex.join(settled(command)),
     )
-    chosen, n_threads = choose_device(device), threads or available_threads()
+    device, words = engine.describe()
+    spec = package.spec
     console.say(
-        f"{package.spec.name} ({counted(len(package.networks), 'member')}, {package.spec.licence}) on {chosen}, "
-        f"{counted(n_threads, 'thread')}, {precision}",
-        model=package.spec.name,
-        device=str(chosen),
+        f"{spec.name} ({counted(len(package.networks), 'member')}, {spec.licence}) on {run.cluster or words}",
+        model=spec.name,
+        device=device,
     )
+    if input_ == "-" or Path(input_).is_fifo():
+        console.say("the input is a pipe: if this run is interrupted it begins anew")
     with console.progress("records") as progress:
         summary = annotate_variants(
             input_,
@@ -151,14 +171,23 @@ def variant(
             annotation=Annotation.read(annotation, transcripts=transcripts, canonical_tag=canonical_tag),
             settings=settings,
             output=written,
+            run=run.settings(),
             progress=progress,
         )
+    if run.shard:
+        console.say(f"shard {run.shard} is done; when all are: basecast merge {output}", **vars(summary))
+        return 0
+    return report(console, summary)
+
+
+def report(console: Console, summary: Summary) -> int:
+    """Say what was done; the exit code."""
     for warning in summary.warnings:
         console.say(warning, level="warning")
     without = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.statuses.items(), key=lambda x: -x[1]))
     console.say(
         f"{counted(summary.records, 'record')}, {summary.scored:,} of {summary.alleles:,} alleles scored"
-        f"{f' (without score: {without})' if without else ''} by {package.spec.name} on {summary.device} "
+        f"{f' (without score: {without})' if without else ''} by {summary.model} on {summary.device} "
         f"in {summary.seconds:.1f} s",
         **vars(summary),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import re
@@ -11,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -28,7 +27,8 @@ from basecast.genome.annotated import check_target
 from basecast.genome.annotation import Annotation
 from basecast.genome.reference import Genome
 from basecast.genome.variants import VariantReader, VariantRecord, info_keys_in
-from basecast.inference.shards import Parts
+from basecast.inference.jobs import Job, Shard, carry_out, parts_of
+from basecast.inference.shards import Parts, RunSettings
 from basecast.spec.model import Frozen
 from basecast.zoo.importers.spliceai_keras import is_published
 from basecast.zoo.package import Package
@@ -42,8 +42,11 @@ class OutputSettings(Frozen):
     info_key: str | None = None
     overwrite_info: bool = False
     force: bool = Field(False, description="go on although the file seems to be of another genome build")
-    restart: bool = Field(False, description="discard what an interrupted run has left")
     command: str = ""
+
+
+_COMMAND = "@command@"
+"""Stands in header lines for the command, in which processes of one run may differ."""
 
 
 @dataclass
@@ -58,6 +61,7 @@ class Summary:
     scored: int = 0
     statuses: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    model: str = ""
     device: str = ""
     output: str = ""
     warnings: list[str] = field(default_factory=list)
@@ -77,61 +81,178 @@ def annotate_variants(
     annotation: Annotation | str | Path,
     settings: VariantSettings | None = None,
     output: OutputSettings | None = None,
+    run: RunSettings | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Summary:
     """Score ``source`` (VCF, BCF, TSV; ``-`` = standard input) and write it to ``target`` by its suffix.
 
-    Beside a file target, ``TARGET.stats.json`` has the summary; while the run lasts, ``TARGET.basecast`` holds what is
-    done, and the same call goes on from there.
+    Beside a file target, ``TARGET.stats.json`` has the summary; while the run lasts, ``TARGET.basecast`` (or
+    ``run.work_dir``) holds what is done, and the same call goes on from there. What comes or goes through a pipe is
+    scored as it passes and cannot go on.
+
+    Returns:
+        What was done. Where ``run.split`` is set, that is its share of the parts, and ``merge_variants`` writes the
+        output of all: ``Summary.output`` is empty.
 
     Raises:
         InputError: a file or record is not what it must be; a key is in the input already; the build seems another.
         UsageError: settings that do not fit the model or the run begun.
     """
-    settings, output = settings or VariantSettings(), output or OutputSettings()
+    settings, output, run = settings or VariantSettings(), output or OutputSettings(), run or RunSettings()
     began = time.monotonic()
     source, target = str(source), str(target)
     check_target(target, None if source == "-" else source)
-    with contextlib.ExitStack() as opened:
-        reader = opened.enter_context(VariantReader(source))
-        scorer = Scorer(model, genome, annotation, settings)
-        info = info_format(settings, output)
-        refuses = not output.overwrite_info and writes_info(target)
-        if refuses:
-            _refuse_keys(reader.info_keys & info.all_keys, reader.name)
-        records = on_this_build(reader, scorer.genome, output.force)
-        header = [*info.header(scorer.package.spec.name, _is_theirs(scorer)), *_run_lines(scorer, info, output)]
-        summary = Summary(device=str(scorer.engine.device), output=target)
-        summary.warnings += _annotation_warnings(scorer.annotation)
-        unknown: Counter[str] = Counter()
-        writer = open_writer(target, reader, info, header, output.overwrite_info)
-        parts = _parts(source, target, scorer, output)
-        if parts:
-            opened.callback(parts.close)
-            remove_left_overs(target)
-        with writer:
-            for record, rows in _scored(records, scorer, parts):
-                if refuses and reader.kind != "tsv":
-                    _refuse_keys(info_keys_in(record) & info.all_keys, f"{reader.name}, record {record.number}")
+    through_pipe = target == "-" or not Path(source).is_file()
+    if through_pipe and (run.split or run.cluster):
+        raise UsageError("what is read or written through a pipe is scored in one process: give files with -I and -O")
+    with VariantReader(source) as reader:
+        scorer = Scorer(model, genome, annotation, settings.on(run))
+        assembly = _assembly(source, scorer, output, run.device(scorer.engine.device))
+        if not output.overwrite_info and writes_info(target):
+            _refuse_keys(reader.info_keys & assembly.info.all_keys, reader.name)
+        checked = on_this_build(reader, scorer.genome, output.force)
+        if through_pipe:
+            passing = _shards(_unclaimed(checked, reader, assembly))
+            done = ((shard, json.loads(scorer.payload(shard))) for _, shard in passing)
+            return _write(reader, done, target, assembly, began, progress)
+
+    def shards() -> Iterator[Shard]:
+        with VariantReader(source) as reader:
+            yield from _shards(_unclaimed(iter(reader), reader, assembly))
+
+    job = Job(
+        plan=_plan(assembly, scorer),
+        assembly=assembly.model_dump(mode="json"),
+        shards=shards,
+        worker=scorer.payload,
+        files={str(scorer.genome.path): scorer.genome.digest},
+    )
+    with parts_of(job, target, run) as parts:
+        carry_out(job, parts, run, progress)
+        if run.split:
+            return Summary(model=assembly.model, device=assembly.device, seconds=round(time.monotonic() - began, 3))
+        return merge_variants(parts, target, began)
+
+
+def merge_variants(parts: Parts, target: str, began: float | None = None) -> Summary:
+    """Write the output of parts that are all there; then they are removed.
+
+    Raises:
+        InputError: parts are missing or damaged, or the input is not there as it was.
+    """
+    began = began or time.monotonic()
+    assembly = _Assembly.model_validate(parts.assembly)
+    if not Path(assembly.source).is_file() or sha256_of(assembly.source) != assembly.source_sha256:
+        raise InputError(f"{assembly.source} is not there as it was when it was scored: put it back, then merge")
+    remove_left_overs(target)
+    with VariantReader(assembly.source) as reader:
+        parts.require(sum(1 for _ in _shards(iter(reader))))
+    with VariantReader(assembly.source) as reader:
+        done = ((shard, json.loads(parts.load(number))) for number, shard in _shards(iter(reader)))
+        summary = _write(reader, done, target, assembly, began, None)
+    parts.remove()
+    return summary
+
+
+class _Assembly(Frozen):
+    """What it takes, besides the rows, to write the output."""
+
+    verb: Literal["variant"] = "variant"
+    command: str
+    source: str
+    source_sha256: str
+    reference: str
+    model: str
+    device: str
+    info: InfoFormat
+    header: list[str]
+    overwrite_info: bool
+    warnings: list[str]
+
+
+def _assembly(source: str, scorer: Scorer, output: OutputSettings, device: str) -> _Assembly:
+    info = info_format(scorer.settings, output)
+    is_file = Path(source).is_file()
+    return _Assembly(
+        command=output.command,
+        source=str(Path(source).absolute()) if is_file else source,
+        source_sha256=sha256_of(source) if is_file else "",
+        reference=str(scorer.genome.path),
+        model=scorer.package.spec.name,
+        device=device,
+        info=info,
+        header=[*info.header(scorer.package.spec.name, _is_theirs(scorer)), *_run_lines(scorer, info, device)],
+        overwrite_info=output.overwrite_info,
+        warnings=scorer.annotation.warnings,
+    )
+
+
+def _plan(assembly: _Assembly, scorer: Scorer) -> dict[str, Any]:
+    return {
+        "verb": assembly.verb,
+        "basecast": __version__,
+        "input": assembly.source_sha256,
+        "model": scorer.package.digest,
+        "reference": scorer.genome.digest,
+        "annotation": f"{scorer.annotation.digest} {scorer.annotation.selection}",
+        **scorer.settings.model_dump(mode="json", exclude={"threads", "memory"}),
+        "device": assembly.device,
+        "shard": SHARD,
+        "grid": scorer.engine.grid,
+    }
+
+
+def _shards(records: Iterator[VariantRecord]) -> Iterator[Shard]:
+    for number in itertools.count():
+        shard = list(itertools.islice(records, SHARD))
+        if not shard:
+            return
+        yield number, shard
+
+
+def _unclaimed(records: Iterator[VariantRecord], reader: VariantReader, assembly: _Assembly) -> Iterator[VariantRecord]:
+    """The records, unless one has an INFO key of ours that its header does not declare."""
+    for record in records:
+        if reader.kind != "tsv" and not assembly.overwrite_info:
+            _refuse_keys(info_keys_in(record) & assembly.info.all_keys, f"{reader.name}, record {record.number}")
+        yield record
+
+
+def _write(
+    reader: VariantReader,
+    done: Iterable[tuple[list[VariantRecord], list[Any]]],
+    target: str,
+    assembly: _Assembly,
+    began: float,
+    progress: Callable[[int], None] | None,
+) -> Summary:
+    """The output, and beside a file its summary."""
+    summary = Summary(model=assembly.model, device=assembly.device, output=target, warnings=list(assembly.warnings))
+    unknown: Counter[str] = Counter()
+    header = [line.replace(_COMMAND, _escaped(assembly.command)) for line in assembly.header]
+    writer = open_writer(target, reader, assembly.info, header, assembly.overwrite_info)
+    with writer:
+        for shard, payload in done:
+            for record, found in zip(shard, payload, strict=True):
+                rows = [Row.from_json(values) for values in found]
                 writer.write(record, rows)
                 _count(summary, record, rows)
                 if rows[0].status == "unknown_contig":
                     unknown[record.contig] += 1
-                if progress:
-                    progress(summary.records)
-        if unknown:
-            said = scorer.genome.contigs.describe_unknown(next(iter(unknown)), reader.name)
-            summary.warnings.append(
-                f"{counted(unknown.total(), 'record')} on {counted(len(unknown), 'unknown contig')}: {said}"
-            )
-        if writer.not_sorted:
-            summary.warnings.append(writer.not_sorted)
-        summary.seconds = round(time.monotonic() - began, 3)
-        if target != "-":
-            with whole_file(f"{target}.stats.json") as partial:
-                partial.write_text(json.dumps(asdict(summary), indent=1) + "\n")
-        if parts:
-            parts.remove()
+            if progress:
+                progress(summary.records)
+    if unknown:
+        summary.warnings.append(
+            f"{counted(unknown.total(), 'record')} of {reader.name} on {counted(len(unknown), 'contig')} that "
+            f"{assembly.reference} has not ({next(iter(unknown))!r} ...): pass --contig-aliases or rename with "
+            "bcftools annotate --rename-chrs"
+        )
+    if writer.not_sorted:
+        summary.warnings.append(writer.not_sorted)
+    summary.seconds = round(time.monotonic() - began, 3)
+    if target != "-":
+        with whole_file(f"{target}.stats.json") as partial:
+            partial.write_text(json.dumps(asdict(summary), indent=1) + "\n")
     return summary
 
 
@@ -153,23 +274,12 @@ def _refuse_keys(present: Iterable[str], where: str) -> None:
         )
 
 
-def _annotation_warnings(annotation: Annotation) -> list[str]:
-    warnings = []
-    if annotation.unplaced:
-        names = ", ".join(list(annotation.unplaced)[:3])
-        n = sum(annotation.unplaced.values())
-        warnings.append(f"{n} transcripts of {annotation.path} lie on contigs that the FASTA has not ({names} ...)")
-    for reason, n in annotation.left_out.items():
-        warnings.append(f"{n} transcripts of {annotation.path} were left out: {reason}")
-    return warnings
-
-
 def _is_theirs(scorer: Scorer) -> bool:
     return scorer.settings.rules == "spliceai" and is_published(scorer.package)
 
 
-def _run_lines(scorer: Scorer, info: InfoFormat, output: OutputSettings) -> list[str]:
-    """Header lines that say what was run on what."""
+def _run_lines(scorer: Scorer, info: InfoFormat, device: str) -> list[str]:
+    """Header lines that say what was run on what; the command is put in when they are written."""
     settings, spec = scorer.settings, scorer.package.spec
     key = next(iter(info.keys.values()))
 
@@ -182,7 +292,7 @@ def _run_lines(scorer: Scorer, info: InfoFormat, output: OutputSettings) -> list
         line(
             "run",
             Version=__version__,
-            Command=output.command,
+            Command=_COMMAND,
             Model=spec.name,
             ModelSha256=scorer.package.digest,
             Licence=spec.licence,
@@ -191,7 +301,7 @@ def _run_lines(scorer: Scorer, info: InfoFormat, output: OutputSettings) -> list
             M={"raw": "0", "masked": "1", "both": "both"}[settings.mask],
             Mask=spec.mask,
             Precision=settings.precision,
-            Device=str(scorer.engine.device),
+            Device=device,
         ),
         line("annotation", File=str(annotation.path), Sha256=annotation.digest, Transcripts=annotation.selection),
         line("reference", File=str(scorer.genome.path), Sha256=scorer.genome.digest),
@@ -200,41 +310,6 @@ def _run_lines(scorer: Scorer, info: InfoFormat, output: OutputSettings) -> list
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
-
-
-def _parts(source: str, target: str, scorer: Scorer, output: OutputSettings) -> Parts | None:
-    """The folder of finished shards; what can be read but once has none."""
-    if target == "-" or not Path(source).is_file():
-        return None
-    plan: dict[str, Any] = {
-        "basecast": __version__,
-        "input": sha256_of(source),
-        "model": scorer.package.digest,
-        "reference": scorer.genome.digest,
-        "annotation": f"{scorer.annotation.digest} {scorer.annotation.selection}",
-        **scorer.settings.model_dump(mode="json", exclude={"threads", "memory"}),
-        "device": str(scorer.engine.device),
-        "shard": SHARD,
-        "grid": scorer.engine.grid,
-    }
-    return Parts(Path(f"{target}.basecast"), plan, restart=output.restart)
-
-
-def _scored(
-    records: Iterator[VariantRecord], scorer: Scorer, parts: Parts | None
-) -> Iterator[tuple[VariantRecord, list[Row]]]:
-    for number in itertools.count():
-        shard = list(itertools.islice(records, SHARD))
-        if not shard:
-            return
-        done = parts.load(number) if parts else None
-        if done is None:
-            rows = scorer.rows(shard)
-            if parts:
-                parts.save(number, [[row.to_json() for row in found] for found in rows])
-        else:
-            rows = [[Row.from_json(values) for values in found] for found in done]
-        yield from zip(shard, rows, strict=True)
 
 
 def _count(summary: Summary, record: VariantRecord, rows: list[Row]) -> None:

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
 from basecast import __version__
 from basecast.effects.rules import BasecastRules, Case, Ground, Rules, Skipped, SpliceAIRules
 from basecast.effects.scores import MaskName, Row, Scores, collect
-from basecast.errors import InputError, UsageError
+from basecast.errors import UsageError
 from basecast.genome.annotation import Annotation
 from basecast.genome.reference import Genome
 from basecast.genome.variants import VariantReader, VariantRecord
 from basecast.inference.engine import Engine
+from basecast.inference.shards import RunSettings
 from basecast.spec import LocalReach, Provenance
 from basecast.spec.model import Frozen
+from basecast.spec.splice import SPLICE, splice_columns
 from basecast.zoo.catalogue import load_model
 from basecast.zoo.package import Package
 
-OUTPUT = "splice"
 SHARD = 200
 """Records that are scored together, and again if a run is killed among them."""
 
@@ -38,6 +40,10 @@ class VariantSettings(Frozen):
     precision: Literal["fp32", "bf16"] = "fp32"
     threads: int | None = None
     memory: int | None = Field(None, description="bytes")
+
+    def on(self, run: RunSettings) -> Self:
+        """The same for the machines of ``run``."""
+        return self.model_copy(update=run.engine_settings(self.device, self.memory))
 
     @property
     def masks(self) -> tuple[MaskName, ...]:
@@ -65,17 +71,13 @@ class Scorer:
         self.genome = genome if isinstance(genome, Genome) else Genome(genome)
         genes = annotation if isinstance(annotation, Annotation) else Annotation.read(annotation)
         spec = self.package.spec
-        if OUTPUT not in [output.name for output in spec.outputs] or not isinstance(spec.reach, LocalReach):
-            raise UsageError(f"model {spec.name} gives no splice sites base by base: it cannot score splicing")
+        splice_columns(spec)
+        assert isinstance(spec.reach, LocalReach)  # as all that give splice sites
         if settings.distance > spec.reach.left:
             raise UsageError(
                 f"a distance of {settings.distance} is more than model {spec.name} sees: {spec.reach.left} at most"
             )
-        self.annotation = genes.on(self.genome.contigs)
-        if not len(self.annotation.transcripts):
-            unknown = next(iter(self.annotation.unplaced), "")
-            raise InputError(self.genome.contigs.describe_unknown(unknown, str(genes.path), "a text editor"))
-        self.annotation.check_against(self.genome)
+        self.annotation = genes.fitted_to(self.genome)
         self.engine = Engine(
             self.package,
             device=settings.device,
@@ -93,7 +95,7 @@ class Scorer:
         planned = [list(self.rules.cases(record)) for record in records]
         cases = [case for items in planned for case in items if isinstance(case, Case)]
         requests = [request for case in cases for request in (case.reference, case.alternate)]
-        values = iter(self.engine.evaluate(requests, [OUTPUT]))
+        values = iter(self.engine.evaluate(requests, [SPLICE]))
         rows: list[list[Row]] = []
         for items in planned:
             found: list[Row] = []
@@ -101,12 +103,21 @@ class Scorer:
                 if isinstance(item, Skipped):
                     found += [Row.of(item.allele, item.reason, mask, item.transcript) for mask in self.settings.masks]
                     continue
-                ref, alt = next(values)[OUTPUT], next(values)[OUTPUT]
+                ref, alt = next(values)[SPLICE], next(values)[SPLICE]
                 for mask in self.settings.masks:
                     delta = self.rules.delta(item, ref, alt, mask == "masked")
                     found.append(Row.of(item.allele, "scored", mask, item.transcript, delta))
             rows.append(found if self.settings.rules == "spliceai" else _largest_per_gene(found))
         return rows
+
+    def payload(self, records: Sequence[VariantRecord]) -> bytes:
+        """The rows of a shard as JSON; the same bytes whatever was scored before."""
+        self.engine.forget()
+        return json.dumps([[row.to_json() for row in found] for found in self.rows(records)]).encode()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy elsewhere opens the genome there; the model and the genes travel."""
+        return Scorer, (self.package, self.genome, self.annotation, self.settings)
 
     @property
     def provenance(self) -> Provenance:

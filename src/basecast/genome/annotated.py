@@ -5,21 +5,19 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pysam
-
-from basecast.errors import BasecastError, UsageError
-from basecast.files import whole_file
+from basecast.errors import UsageError
+from basecast.files import close_anyhow, named_errors, whole_file
 from basecast.genome.bcf import BcfSink, bgzip_writer, quiet_htslib
+from basecast.genome.tabix import remove_indexes, write_index
 from basecast.genome.variants import VariantReader, VariantRecord
 from basecast.genome.vcf_header import COLUMNS, declared
 
 _SECTIONS = ("INFO", "basecast_run", "basecast_annotation", "basecast_reference")  # where a key of ours has lines
 _SUFFIXES = {".vcf": "vcf", ".vcf.gz": "vcf.gz", ".vcf.bgz": "vcf.gz", ".bcf": "bcf"}
-_TBI_END = 1 << 29  # bases that a .tbi index can address
 _RESERVED = re.compile(r"[\x00-\x20\x7f:;=%,|&\s]")
 _LEVEL = 4  # half the time of 6 for 6 % more bytes
 _BUFFER = 1 << 18
@@ -82,7 +80,7 @@ class AnnotatedWriter:
         self._order = _Order(reader)
 
     def __enter__(self) -> AnnotatedWriter:
-        with _named_errors(self.path), quiet_htslib(), contextlib.ExitStack() as opening:
+        with named_errors(self.path), quiet_htslib(), contextlib.ExitStack() as opening:
             if self._kind == "-":
                 self._sink: Any = sys.stdout.buffer
             else:
@@ -93,7 +91,7 @@ class AnnotatedWriter:
                 else:
                     is_bgzip = self._kind == "vcf.gz"
                     self._sink = bgzip_writer(str(self._partial), _LEVEL) if is_bgzip else self._partial.open("wb")
-                    opening.callback(_close_anyhow, self._sink)
+                    opening.callback(close_anyhow, self._sink)
             self._opened = opening.pop_all()
         if self._kind != "bcf":
             self._pending += b"".join(line + b"\n" for line in self._header)
@@ -105,7 +103,7 @@ class AnnotatedWriter:
                 self._opened.__exit__(kind, exception, traceback)
             return
         # left from right to left: the index takes its name after the data, so that it is never older
-        with _named_errors(self.path), quiet_htslib(), contextlib.ExitStack() as index, self._opened:
+        with named_errors(self.path), quiet_htslib(), contextlib.ExitStack() as index, self._opened:
             self._flush()
             if self._kind == "-":
                 self._sink.flush()
@@ -121,7 +119,7 @@ class AnnotatedWriter:
         self._pending += b"\n"
         self._order.note(record)
         if len(self._pending) >= _BUFFER:
-            with _named_errors(self.path), quiet_htslib():
+            with named_errors(self.path), quiet_htslib():
                 self._flush()
 
     def _flush(self) -> None:
@@ -153,17 +151,12 @@ class AnnotatedWriter:
 
     def _index(self, later: contextlib.ExitStack) -> None:
         """Build the index; ``later`` gives it its name. A file of an earlier run's is removed either way."""
-        for suffix in (".tbi", ".csi"):
-            Path(self.path + suffix).unlink(missing_ok=True)
+        remove_indexes(self.path)
         problem = self._order.broken
         if problem is None:
-            is_csi = self._kind == "bcf" or self._order.largest >= _TBI_END
             preset: Any = "bcf" if self._kind == "bcf" else "vcf"
             try:
-                with contextlib.ExitStack() as building:
-                    index = building.enter_context(whole_file(self.path + (".csi" if is_csi else ".tbi")))
-                    pysam.tabix_index(str(self._partial), force=True, preset=preset, csi=is_csi, index=str(index))
-                    later.push(building.pop_all())
+                write_index(self._partial, self.path, preset, self._order.largest, later)
                 return
             except OSError as error:  # the scores are worth keeping without it
                 problem = str(error)
@@ -215,21 +208,3 @@ def _header(reader: VariantReader, added: Sequence[bytes], remove_keys: frozense
     ]
     end = b"\r" if kept[-1].endswith(b"\r") else b""
     return [*kept[:-1], *(line + end for line in added), kept[-1]]
-
-
-def _close_anyhow(sink: Any) -> None:
-    with contextlib.suppress(OSError):
-        sink.close()
-
-
-@contextlib.contextmanager
-def _named_errors(path: str) -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError:  # who reads our standard output has had enough
-        raise
-    except OSError as error:
-        raise BasecastError(
-            f"{path} could not be written ({error.strerror or error}) and was not kept, an earlier file of that "
-            "name is as it was: make room or give another folder, and run again"
-        ) from error

@@ -34,6 +34,7 @@ _CANONICAL = ("MANE_Select", "Ensembl_canonical", "longest")
 
 class _Names(Protocol):
     def resolve(self, name: str) -> str | None: ...
+    def describe_unknown(self, name: str, file: str = "", rename_with: str = ...) -> str: ...
 
 
 class _Genome(Protocol):
@@ -41,6 +42,8 @@ class _Genome(Protocol):
     def path(self) -> Path: ...
     @property
     def lengths(self) -> Mapping[str, int]: ...
+    @property
+    def contigs(self) -> _Names: ...
     def tokens(self, contig: str, start: int, end: int) -> Tokens: ...
 
 
@@ -112,6 +115,29 @@ class Annotation:
         table = table.with_columns(pl.col("contig").replace_strict(names, return_dtype=pl.String)).drop_nulls("contig")
         counts = dict(unplaced.value_counts(sort=True).iter_rows())
         return replace(self, transcripts=Transcripts(table), unplaced=counts)
+
+    def fitted_to(self, genome: _Genome) -> Annotation:
+        """The same under the genome's contig names, checked against its bases.
+
+        Raises:
+            InputError: the genome has none of its contigs, or it is of another assembly.
+        """
+        fitted = self.on(genome.contigs)
+        if not len(fitted.transcripts):
+            unknown = next(iter(fitted.unplaced), "")
+            raise InputError(genome.contigs.describe_unknown(unknown, str(self.path), "a text editor"))
+        fitted.check_against(genome)
+        return fitted
+
+    @property
+    def warnings(self) -> list[str]:
+        """What of the file is not used, and why."""
+        said = []
+        if self.unplaced:
+            names = ", ".join(list(self.unplaced)[:3])
+            n = sum(self.unplaced.values())
+            said.append(f"{n} transcripts of {self.path} lie on contigs that the FASTA has not ({names} ...)")
+        return said + [f"{n} transcripts of {self.path} were left out: {why}" for why, n in self.left_out.items()]
 
     def overlapping(self, contig: str, start: int, end: int) -> list[Transcript]:
         """Transcripts that share a base with ``start:end`` of ``contig``, in file order."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,8 +34,9 @@ from basecast.inference.delta import (
 )
 from basecast.inference.device import available_memory, available_threads, choose_device, is_out_of_memory
 from basecast.inference.ensemble import Answer, Values
+from basecast.inference.remembered import Remembered
 from basecast.inference.request import Request, flip
-from basecast.inference.tiling import Tile, tiles
+from basecast.inference.tiling import Tile, preferred_tile, tiles
 from basecast.models.layers import Convolution, make_one_hot, padded
 from basecast.spec import Input, LocalReach
 from basecast.zoo.package import Package
@@ -77,6 +77,7 @@ class Engine:
             does. All give the same values.
         memory: bytes that activations and remembered values may take; by default half of what is free.
         threads: CPU threads; by default all that the process may use.
+        tile: bases of output that are computed at once; by default what memory allows.
         calibrated: whether the temperatures of the spec are applied.
     """
 
@@ -89,19 +90,20 @@ class Engine:
         mode: Mode = "delta",
         memory: int | None = None,
         threads: int | None = None,
+        tile: int | None = None,
         calibrated: bool = True,
     ) -> None:
         self.package, self.spec = package, package.spec
         self.device, self.precision, self.mode, self.calibrated = choose_device(device), precision, mode, calibrated
         self.threads = threads or available_threads()
-        self.memory = memory or available_memory() // 2
+        self.memory, self.tile = memory or available_memory() // 2, tile
         if mode == "full" and not isinstance(self.spec.reach, LocalReach):
             raise UsageError(f"{self.spec.name} sees whole windows: there is no mode 'full' beside 'valid' for it")
         shared = {"device": str(self.device), "precision": precision, "mode": mode, "calibrated": calibrated}
         self._nodes: dict[str, Engine] = {}
         self._runner = self
         for name, node in package.nodes.items():
-            self._runner = Engine(node, memory=self.memory, threads=self.threads, **shared)  # type: ignore[arg-type]
+            self._runner = Engine(node, memory=self.memory, threads=self.threads, tile=tile, **shared)  # type: ignore[arg-type]
             self._runner._nodes |= self._nodes
             self._nodes[name] = self._runner
         if self._runner is not self:
@@ -113,8 +115,7 @@ class Engine:
             (m.out_channels for n in self._networks for m in n.modules() if isinstance(m, Convolution)), default=64
         )
         self._bytes_a_base = dtype.itemsize * widest * _LIVE_TENSORS
-        self._remembered: OrderedDict[bytes, Values] = OrderedDict()
-        self._remembered_bytes = 0
+        self._remembered = Remembered(self.memory // _CACHE_SHARE)
         self.largest_batch = 64 if self.device.type == "cuda" else 8
         self._shares = mode == "delta" and is_one_stretch(self.spec) and all(n.stages() for n in self._networks)
 
@@ -131,9 +132,16 @@ class Engine:
 
     @property
     def longest_tile(self) -> int:
-        """Bases of output that are computed at once, a share of the memory that does not depend on the batch."""
+        """Bases of output that are computed at once, by default a share of memory that does not depend on the batch."""
+        if self.tile is not None:
+            return self.tile
         fits = self.memory // self._runner._bytes_a_base // 2
-        return max(min(fits, 200_000 if self.device.type == "cuda" else 50_000), 1000)
+        return max(min(fits, preferred_tile(self.spec, self.device.type)), 1000)
+
+    def forget(self) -> None:
+        """Drop remembered values, so that what comes next does not depend on what was asked before."""
+        for engine in (self._runner, *self._nodes.values()):
+            engine._remembered.clear()
 
     def evaluate(
         self,
@@ -163,21 +171,20 @@ class Engine:
                 raise UsageError(f"{name} of {self.spec.name} has tracks 0 to {known[name] - 1}, not {chosen[name]}")
         plan = [self._windows(request, repr((names, chosen)).encode()) for request in requests]
         done: dict[bytes, Values] = {}
-        missing: OrderedDict[bytes, _Window] = OrderedDict()
+        missing: dict[bytes, _Window] = {}
         for window in (window for windows in plan for window in windows):
-            if window.key in self._remembered:
-                self._remembered.move_to_end(window.key)
-                done[window.key] = self._remembered[window.key]
+            if (values := self._remembered.get(window.key)) is not None:
+                done[window.key] = values
             else:
                 missing.setdefault(window.key, window)
         for key, values in self._altered(requests, plan, missing, names, chosen) if self._shares else ():
             done[key] = values
             del missing[key]
-            self._remember(key, values)
+            self._remembered.put(key, values)
         for batch in self._batches(list(missing.values())):
             for window, values in zip(batch, self._run(batch, names, chosen), strict=True):
                 done[window.key] = values
-                self._remember(window.key, values)
+                self._remembered.put(window.key, values)
         return [
             {name: self._assemble(name, windows, [done[w.key][name] for w in windows], chosen) for name in names}
             for windows in plan
@@ -391,10 +398,3 @@ class Engine:
                 f"[{stretch.start}, {stretch.end}) needs several"
             )
         return np.concatenate(pieces)  # a copy: what is remembered stays as it is
-
-    def _remember(self, key: bytes, values: Values) -> None:
-        self._remembered[key] = values
-        self._remembered_bytes += sum(array.nbytes for array in values.values())
-        while self._remembered_bytes > self.memory // _CACHE_SHARE and len(self._remembered) > 1:
-            _, oldest = self._remembered.popitem(last=False)
-            self._remembered_bytes -= sum(array.nbytes for array in oldest.values())

@@ -33,6 +33,12 @@ def margin(spec: ModelSpec) -> int:
     return -(-bases // grain(spec)) * grain(spec)
 
 
+def preferred_tile(spec: ModelSpec, device: str) -> int:
+    """Bases of output of a tile: on a CPU, a layer that fits its cache is worth more than less context."""
+    context = spec.reach.left + spec.reach.right if isinstance(spec.reach, LocalReach) else 0
+    return 200_000 if device == "cuda" else max(2 * context, 5_000)
+
+
 def tiles(spec: ModelSpec, start: int, end: int, longest: int, strand: str = "+") -> list[Tile]:
     """Tiles that cover [start, end) once, in order, of at most ``longest`` bases of output where the reach is local.
 

@@ -6,12 +6,14 @@ Loading runs no code from the package: JSON and tensors are all it holds.
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 import pydantic
 import torch
@@ -25,6 +27,7 @@ from basecast.models.ensemble import Ensemble
 from basecast.models.network import Network
 from basecast.models.registry import build
 from basecast.spec import ModelSpec
+from basecast.zoo.card import card_of
 
 CONFIG, CARD, SUMS = "config.json", "README.md", "SHA256SUMS"
 
@@ -67,8 +70,14 @@ class Package:
         return Ensemble(self.networks, self.spec)
 
 
-def save_package(folder: Path, package: Package, card: str | None = None) -> None:
+def save_package(
+    folder: Path, package: Package, card: str | None = None, files: Mapping[str, bytes] = MappingProxyType({})
+) -> None:
     """Write a package; the folder appears whole or not at all.
+
+    Args:
+        card: the text of ``README.md``; by default what the spec knows.
+        files: more files by name, such as test vectors; they are listed in ``SHA256SUMS`` as all are.
 
     Raises:
         UsageError: the folder is there already.
@@ -78,6 +87,9 @@ def save_package(folder: Path, package: Package, card: str | None = None) -> Non
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
+        for name, content in files.items():
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+            (partial / name).write_bytes(content)
         _write(partial, package, card)
         partial.chmod(0o755)
         partial.rename(folder)
@@ -96,30 +108,14 @@ def _write(folder: Path, package: Package, card: str | None) -> None:
         (folder / node.package).mkdir()
         _write(folder / node.package, package.nodes[node.name], None)
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / SUMS)
-    lines = [f"{_digest_of(p)}  {p.relative_to(folder).as_posix()}\n" for p in files]
+    lines = [f"{digest_of(p)}  {p.relative_to(folder).as_posix()}\n" for p in files]
     (folder / SUMS).write_text("".join(lines))
 
 
-def _digest_of(path: Path) -> str:
+def digest_of(path: Path) -> str:
     """SHA-256 read from the disk: a digest remembered by modification time would not see a file decay."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def card_of(spec: ModelSpec) -> str:
-    """A model card with what the spec knows."""
-    facts = {
-        "Species": spec.species,
-        "Genome build": spec.genome_build,
-        "Licence": spec.licence,
-        "Outputs": ", ".join(f"{o.name} ({', '.join(t.name for t in o.tracks[:6])})" for o in spec.outputs),
-        "Members": str(len(spec.members)) if spec.members else "",
-        "Parents": ", ".join(spec.parents),
-        "Citation": spec.citation,
-        "Provenance": spec.provenance.note,
-    }
-    rows = "".join(f"- **{name}**: {value}\n" for name, value in facts.items() if value)
-    return f"---\nlicense: {spec.licence}\nlibrary_name: basecast\n---\n\n# {spec.name}\n\n{rows}"
 
 
 def verify_package(folder: Path) -> list[str]:
@@ -128,20 +124,38 @@ def verify_package(folder: Path) -> list[str]:
     Raises:
         InputError: a file is missing, or not what it was when the package was made.
     """
-    try:
-        lines = (folder / SUMS).read_text().splitlines()
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{folder} is no package: it has no {SUMS}") from None
-    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    sums = read_sums(folder)
     for name, digest in sums.items():
         path = folder / name
         if not path.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{folder / SUMS} lists {name!r}, which lies outside the package: do not trust it")
         if not path.is_file():
             raise InputError(f"{path} is missing from the package: fetch it again")
-        if _digest_of(path) != digest:
+        if digest_of(path) != digest:
             raise InputError(f"{path} is not the file that {SUMS} was made for (checksum differs): fetch it again")
     return list(sums)
+
+
+def read_sums(folder: Path) -> dict[str, str]:
+    """File -> SHA-256, as a package's ``SHA256SUMS`` lists them.
+
+    Raises:
+        InputError: there is none, it is no such list, or a name leads out of the package.
+    """
+    path = folder / SUMS
+    try:
+        lines = path.read_text().splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{folder} is no package: it has no {SUMS}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is no list of checksums: fetch it again") from None
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    for name, digest in sums.items():
+        if not re.fullmatch("[0-9a-f]{64}", digest):
+            raise InputError(f"{path} is no list of checksums: {digest[:40]!r} is no SHA-256 in hex")
+        if name.startswith("/") or ".." in name.split("/"):
+            raise InputError(f"{path} lists {name!r}, which lies outside the package: do not trust it")
+    return sums
 
 
 def load_package(folder: Path) -> Package:

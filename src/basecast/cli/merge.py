@@ -1,0 +1,41 @@
+"""``basecast merge``: the parts of all shards into one output."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from basecast.cli.console import Console
+from basecast.cli.options import Messages
+
+
+def merge(output: str, /, *, work_dir: Path | None = None, log_format: Messages = "text") -> int:
+    """Join the parts that `--shard 1/N` to `--shard N/N` have left.
+
+    The output is byte for byte that of one process. Shards that are missing are named. No model is run.
+
+    Example: basecast merge scored.vcf.gz
+
+    Parameters
+    ----------
+    output:
+        The output that the shards were run for.
+    work_dir:
+        The folder that they were given, if any.
+    log_format:
+        Messages on standard error as text or as JSON lines.
+    """
+    from basecast.cli import predict, variant
+    from basecast.effects.annotate import merge_variants
+    from basecast.errors import InputError
+    from basecast.inference.shards import Parts, RunSettings
+    from basecast.prediction.predict import merge_sites
+
+    console = Console(log_format)
+    with contextlib.closing(Parts.existing(RunSettings(work_dir=work_dir).folder(output))) as parts:
+        verb = parts.assembly.get("verb")
+        if verb == "variant":
+            return variant.report(console, merge_variants(parts, output))
+        if verb == "predict":
+            return predict.report(console, merge_sites(parts, output))
+    raise InputError(f"{parts.folder} is of a verb {verb!r} that this version of basecast does not know")

@@ -1,0 +1,131 @@
+"""Options that verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Group, Parameter
+from cyclopts.validators import Number
+
+from basecast.cli.console import LogFormat
+
+if TYPE_CHECKING:
+    from basecast.inference.shards import RunSettings
+
+INPUT, MODEL, OUTPUT, _ENGINE, _RUN = (
+    Group(name, sort_key=i) for i, name in enumerate(("Input", "Model", "Output", "Device", "Run"))
+)
+Reference = Annotated[str, Parameter(name=("-R", "--reference"), group=INPUT, metavar="FASTA")]
+Genes = Annotated[str, Parameter(name=("-A", "--annotation"), group=INPUT, metavar="GENES")]
+Transcripts = Annotated[Literal["canonical", "mane", "all"], Parameter(group=INPUT)]
+CanonicalTag = Annotated[str | None, Parameter(group=INPUT, metavar="TAG")]
+ContigAliases = Annotated[str | None, Parameter(group=INPUT, metavar="TABLE")]
+Model = Annotated[str, Parameter(name=("-m", "--model"), group=MODEL, metavar="MODEL")]
+Messages = Annotated[LogFormat, Parameter(group=_RUN)]
+
+
+@Parameter(name="*", group=_ENGINE)
+@dataclass(frozen=True)
+class EngineOptions:
+    """Where and how precisely the model is run.
+
+    Parameters
+    ----------
+    device:
+        auto, cpu, cuda or cuda:N.
+    precision:
+        bf16 is faster on a GPU and differs in the third decimal.
+    threads:
+        CPU threads; by default all that the process may use.
+    memory:
+        Memory the run may take, such as 8G; by default half of what is free.
+    """
+
+    device: Annotated[str, Parameter(metavar="DEVICE")] = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    threads: Annotated[int | None, Parameter(validator=Number(gte=1), metavar="N")] = None
+    memory: Annotated[str | None, Parameter(metavar="SIZE")] = None
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """``memory`` in bytes."""
+        from basecast.inference.device import parse_memory
+
+        return parse_memory(self.memory) if self.memory else None
+
+    def describe(self) -> tuple[str, str]:
+        """The device that is taken, and device, threads and precision as words."""
+        from basecast.errors import counted
+        from basecast.inference.device import available_threads, choose_device
+
+        chosen = str(choose_device(self.device))
+        return chosen, f"{chosen}, {counted(self.threads or available_threads(), 'thread')}, {self.precision}"
+
+
+@Parameter(name="*", group=_RUN)
+@dataclass(frozen=True)
+class RunOptions:
+    """How a long run is cut up, kept and gone on with.
+
+    Parameters
+    ----------
+    shard:
+        Do only the I-th of N shares and leave its parts; `basecast merge OUT` joins all N.
+    work_dir:
+        Folder for the plan and the finished parts; by default OUT.basecast.
+    restart:
+        Discard what an interrupted run of this output has left.
+    cluster:
+        Address of a Ray cluster (auto, HOST:PORT or ray://HOST:PORT) that does the work.
+    num_workers:
+        With --cluster: how many workers hold the model; by default as many as there is room for.
+    gpus_per_worker:
+        With --cluster: GPUs of each worker, 0 for CPU.
+    """
+
+    shard: Annotated[str | None, Parameter(metavar="I/N")] = None
+    work_dir: Annotated[Path | None, Parameter(metavar="FOLDER")] = None
+    restart: Annotated[bool, Parameter(negative="")] = False
+    cluster: Annotated[str | None, Parameter(metavar="ADDRESS")] = None
+    num_workers: Annotated[int | None, Parameter(validator=Number(gte=1), metavar="N")] = None
+    gpus_per_worker: Annotated[float, Parameter(validator=Number(gte=0), metavar="N")] = 0
+
+    def settings(self) -> RunSettings:
+        """The same as the library takes it.
+
+        Raises:
+            UsageError: ``shard`` is not I/N, or options do not go together.
+        """
+        from basecast.errors import UsageError
+        from basecast.inference.shards import RunSettings, Split
+
+        if self.cluster is None and (self.num_workers or self.gpus_per_worker):
+            raise UsageError("--num-workers and --gpus-per-worker go with --cluster ADDRESS")
+        return RunSettings(
+            restart=self.restart,
+            work_dir=self.work_dir,
+            split=Split.parse(self.shard) if self.shard else None,
+            cluster=self.cluster,
+            workers=self.num_workers,
+            gpus_per_worker=self.gpus_per_worker,
+        )
+
+
+DEFAULT_ENGINE, DEFAULT_RUN = EngineOptions(), RunOptions()
+
+_FREE = {"--shard", "--work-dir", "--cluster", "--num-workers", "--gpus-per-worker", "--log-format", "--threads"}
+_FLAGS = {"--restart"}
+
+
+def settled(command: Sequence[str]) -> list[str]:
+    """A command without the options that do not change its output: the same for one process and for many."""
+    kept: list[str] = []
+    skip = False
+    for token in command:
+        if not skip and token.split("=")[0] not in _FREE | _FLAGS:
+            kept.append(token)
+        skip = not skip and token in _FREE
+    return kept

@@ -1,0 +1,86 @@
+"""Jobs: what is to be done, cut into shards, and who does them: this process, a share of them, or a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from basecast.inference.shards import Parts, RunSettings
+from basecast.interruption import finish_first
+
+Shard = tuple[int, list[Any]]
+"""Number and items; the items pickle."""
+
+Worker = Callable[[list[Any]], bytes]
+"""Items of a shard to what its part holds: the same bytes whoever does it, and whatever was done before."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A plan with what it takes to carry it out.
+
+    Attributes:
+        plan, assembly: as ``Parts`` takes them.
+        shards: gives every shard of the plan in order, as often as it is called.
+        worker: does a shard. It pickles, with the model but without the files that it reads.
+        files: the files that the worker reads, by path, with their sha256.
+        size: how much of what is counted (records, bases) a shard's items are.
+    """
+
+    plan: dict[str, Any]
+    assembly: dict[str, Any]
+    shards: Callable[[], Iterable[Shard]]
+    worker: Worker
+    files: dict[str, str]
+    size: Callable[[list[Any]], int] = len
+
+
+@contextlib.contextmanager
+def parts_of(job: Job, target: str, run: RunSettings) -> Iterator[Parts]:
+    """The parts of a job whose output is ``target``, held while the block lasts."""
+    parts = Parts(run.folder(target), job.plan, job.assembly, restart=run.restart, split=run.split)
+    with contextlib.closing(parts):
+        yield parts
+
+
+def carry_out(job: Job, parts: Parts, run: RunSettings, progress: Callable[[int], None] | None = None) -> None:
+    """Do every shard that is this process's and has no part yet; a signal lets the one under way be finished.
+
+    Args:
+        progress: is told how many records or bases are done.
+
+    Raises:
+        InterruptedRunError: a signal came; what is done stays.
+    """
+    done = 0
+    sizes: dict[int, int] = {}
+
+    def left() -> Iterator[Shard]:
+        nonlocal done
+        for number, items in job.shards():
+            if parts.owns(number) and parts.has(number):
+                done += job.size(items)
+            elif parts.owns(number):
+                sizes[number] = job.size(items)
+                yield number, items
+
+    results = _runner(job, run)(left())
+    while True:
+        with finish_first():
+            found = next(results, None)
+            if found is None:
+                return
+            parts.save(*found)
+        done += sizes.pop(found[0])
+        if progress:
+            progress(done)
+
+
+def _runner(job: Job, run: RunSettings) -> Callable[[Iterator[Shard]], Iterator[tuple[int, bytes]]]:
+    if run.cluster is not None:
+        from basecast.inference.cluster import on_cluster
+
+        return lambda shards: on_cluster(job.worker, shards, run, files=job.files)
+    return lambda shards: ((number, job.worker(items)) for number, items in shards)

@@ -1,0 +1,149 @@
+"""A model on a genome: the splice sites of stretches, as a table."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import Field
+
+from basecast.errors import UsageError
+from basecast.genome.annotation import Annotation
+from basecast.genome.reference import Genome
+from basecast.genome.sites import SITE_SCHEMA
+from basecast.genome.source import Masked
+from basecast.inference.engine import Engine
+from basecast.inference.request import Request
+from basecast.inference.shards import RunSettings
+from basecast.prediction.stretches import Strands, Stretch, gene_name
+from basecast.spec.model import Frozen
+from basecast.spec.splice import SPLICE, splice_columns
+from basecast.zoo.catalogue import load_model
+from basecast.zoo.package import Package
+
+ORDER = ("position", "strand", "kind", "gene")
+"""Within a contig."""
+
+
+class PredictSettings(Frozen):
+    """What is predicted, and how."""
+
+    strand: Strands = "both"
+    context: Literal["gene", "genomic"] | None = Field(
+        None,
+        description="outside a gene's body N or the genome; by default as the model was trained, if there are genes",
+    )
+    floor: float = Field(0.001, ge=0, le=1, description="smaller probabilities are not kept")
+    device: str = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    threads: int | None = None
+    memory: int | None = Field(None, description="bytes")
+    tile: int | None = Field(None, ge=1, description="bases of output computed at once; by default what memory allows")
+
+    def on(self, run: RunSettings) -> Self:
+        """The same for the machines of ``run``."""
+        return self.model_copy(update=run.engine_settings(self.device, self.memory))
+
+
+class Predictor:
+    """A model on a genome, with or without its genes, ready to predict stretches.
+
+    Raises:
+        UsageError: the model gives no splice sites, or the context is the gene and there is no annotation.
+        InputError: the annotation does not fit the genome.
+    """
+
+    def __init__(
+        self,
+        model: Package | str | Path,
+        genome: Genome | str | Path,
+        annotation: Annotation | None,
+        settings: PredictSettings,
+    ) -> None:
+        self.settings = settings
+        self.package = model if isinstance(model, Package) else load_model(model)
+        self.genome = genome if isinstance(genome, Genome) else Genome(genome)
+        self._columns = list(splice_columns(self.package.spec))
+        if settings.context == "gene" and annotation is None:
+            raise UsageError("--context gene needs genes: give an annotation with -A")
+        self.annotation = None if annotation is None else annotation.fitted_to(self.genome)
+        by_default = "gene" if self.package.spec.mask == "gene" and annotation is not None else "genomic"
+        self.context = settings.context or by_default
+        if settings.strand == "gene" and annotation is None:
+            raise UsageError("--strand gene needs genes: give an annotation with -A")
+        self.engine = Engine(
+            self.package,
+            device=settings.device,
+            precision=settings.precision,
+            memory=settings.memory,
+            threads=settings.threads,
+            tile=settings.tile,
+        )
+
+    def sites(self, items: Sequence[Stretch]) -> pl.DataFrame:
+        """Sites of at least ``settings.floor``: contig, position, strand, kind, probability and gene, in that order.
+
+        A donor is the last base of an exon, an acceptor the first. Contigs stand in the order of ``items``.
+        """
+        answers = self.engine.evaluate([self._request(item) for item in items], [SPLICE], {SPLICE: self._columns})
+        tables: dict[str, list[pl.DataFrame]] = {}
+        for item, answer in zip(items, answers, strict=True):
+            found = self._found(item, answer[SPLICE][: item.end - item.start])
+            if found.height:
+                tables.setdefault(item.contig, []).append(found)
+        ordered = [pl.concat(found).sort(ORDER) for found in tables.values()]
+        return pl.concat(ordered) if ordered else pl.DataFrame(schema=SITE_SCHEMA)
+
+    def payload(self, items: Sequence[Stretch]) -> bytes:
+        """The sites of a shard as a Parquet file; the same values whatever was predicted before.
+
+        Its metadata ``last`` is contig and start of the last stretch: later shards have nothing before that.
+        """
+        self.engine.forget()
+        content = io.BytesIO()
+        last = json.dumps([items[-1].contig, items[-1].start])
+        self.sites(items).write_parquet(content, metadata={"last": last})
+        return content.getvalue()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy elsewhere opens the genome there; the model and the genes travel."""
+        return Predictor, (self.package, self.genome, self.annotation, self.settings)
+
+    def _request(self, item: Stretch) -> Request:
+        source = self.genome if self.context == "genomic" else Masked(self.genome, item.contig, item.low, item.high)
+        size = item.end - item.start
+        step = max(1 << size.bit_length() >> 4, 16)
+        return Request(source, item.contig, item.start, item.start + -(-size // step) * step, item.strand)
+
+    def _found(self, item: Stretch, values: NDArray[np.float32]) -> pl.DataFrame:
+        positions, kinds = np.nonzero(values >= self.settings.floor)
+        return pl.DataFrame(
+            {
+                "contig": pl.repeat(item.contig, len(positions), eager=True),
+                "position": positions + item.start,
+                "strand": pl.repeat(item.strand, len(positions), eager=True),
+                "kind": np.array(["acceptor", "donor"])[kinds],
+                "probability": values[positions, kinds],
+                "gene": self._genes(item, positions + item.start),
+            },
+            schema=SITE_SCHEMA,
+        )
+
+    def _genes(self, item: Stretch, positions: NDArray[np.int64]) -> pl.Series:
+        """The gene whose body was read; where none was, those that lie there on the strand, joined by commas."""
+        if item.gene or self.annotation is None or not len(positions):
+            return pl.repeat(item.gene, len(positions), dtype=pl.String, eager=True)
+        names = np.full(len(positions), "", dtype=object)
+        for transcript in self.annotation.overlapping(item.contig, item.start, item.end):
+            if transcript.strand == item.strand:
+                name = gene_name(transcript.gene_name, transcript.gene_id)
+                for i in np.flatnonzero((positions >= transcript.start) & (positions < transcript.end)):
+                    if name not in names[i].split(","):
+                        names[i] = f"{names[i]},{name}" if names[i] else name
+        return pl.Series(names, dtype=pl.String)

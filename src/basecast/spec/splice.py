@@ -1,0 +1,22 @@
+"""Splice-site models: what they are known by."""
+
+from __future__ import annotations
+
+from basecast.errors import UsageError
+from basecast.spec.model import LocalReach, ModelSpec
+
+SPLICE = "splice"
+"""The output that holds splice sites."""
+
+
+def splice_columns(spec: ModelSpec) -> tuple[int, int]:
+    """The tracks of ``acceptor`` and ``donor`` in the output ``splice``.
+
+    Raises:
+        UsageError: the model gives no splice sites base by base.
+    """
+    for output in spec.outputs:
+        names = [track.name for track in output.tracks]
+        if output.name == SPLICE and isinstance(spec.reach, LocalReach) and {"acceptor", "donor"} <= set(names):
+            return names.index("acceptor"), names.index("donor")
+    raise UsageError(f"model {spec.name} gives no splice sites base by base: take one that lists them in its outputs")
