@@ -13,7 +13,8 @@ import pytest
 from basecast.data.simulated import simulate
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-MODEL = "openspliceai-mane/10000nt"
+MODEL = "openspliceai-mane-10000"
+START = (Path(__file__).parents[1] / "docs" / "start.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
@@ -31,6 +32,7 @@ def own_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
         "hg38.fa": "genome.fa",
         "MANE.GRCh38.v1.4.ensembl_genomic.gtf.gz": "genes.gtf",
         "genes.gtf.gz": "genes.gtf",
+        f"zoo get {MODEL}": "zoo info human-400-demo",  # no network
         MODEL: "human-400-demo",
         "-D 500": "-D 100",  # the model of the demo sees 200 bases
         '("chr11", 47343158, "C", "T")': '("sim1", 5000, "N", "T")',
@@ -47,17 +49,41 @@ def test_the_shell_commands(own_files: tuple[Path, dict[str, str]]) -> None:
     folder, names = own_files
     (session,) = [block for block in blocks("") if "$ " in block]
     commands = re.findall(r"^\$ (.*?[^\\])$", session, re.MULTILINE | re.DOTALL)
-    assert len(commands) == 3
+    assert len(commands) == 5
     for command in commands:
-        command = replaced(command, names)
-        if command.startswith("bcftools") and shutil.which("bcftools") is None:
-            pytest.skip("needs bcftools")
-        if command.startswith("basecast"):
-            command = f"{sys.executable} -m {command}"
-        done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        if command.startswith("bcftools"):
-            assert "sim1" in done.stdout
+        run(replaced(command, names), folder)
+
+
+def run(command: str, folder: Path) -> None:
+    """One line of a shell session, as it stands, if its program is here."""
+    program = command.split()[0]
+    if program in ("bcftools", "tabix") and shutil.which(program) is None:
+        pytest.skip(f"needs {program}")
+    if program == "basecast":
+        command = f"{sys.executable} -m {command}"
+    done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert program == "basecast" or "sim1" in done.stdout
+
+
+def test_five_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's commands on the demo's files; those of the published model need a network."""
+    sessions = re.findall(r"^```\n(.*?)^```", START, re.MULTILINE | re.DOTALL)
+    commands = [c for s in sessions for c in re.findall(r"^\$ (.*?[^\\])$", s, re.MULTILINE | re.DOTALL)]
+    ours = [command for command in commands if MODEL not in command and not command.startswith("ls")]
+    assert [command.split()[:2] for command in ours] == [
+        ["basecast", "demo"],
+        ["basecast", "variant"],
+        ["bcftools", "view"],
+        ["basecast", "predict"],
+        ["tabix", "sites.donor.bed.gz"],
+        ["basecast", "zoo"],
+    ]
+    for command in ours:
+        run(command, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (lines,) = re.findall(r"^```python\n(.*?)^```", START, re.MULTILINE | re.DOTALL)
+    exec(lines, {})
 
 
 def test_the_python_lines(own_files: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +96,8 @@ def test_the_python_lines(own_files: tuple[Path, dict[str, str]], monkeypatch: p
 
 
 def test_every_verb_is_in_the_table() -> None:
-    for verb in ("variant", "zoo list", "zoo info", "zoo import", "zoo verify", "demo"):
+    zoo = [f"zoo {verb}" for verb in ("list", "get", "info", "import", "verify", "publish")]
+    for verb in ("variant", "predict", "merge", *zoo, "completion", "demo"):
         assert f"| `basecast {verb}` |" in README
         assert (
             subprocess.run([sys.executable, "-m", "basecast", *verb.split(), "--help"], capture_output=True).returncode

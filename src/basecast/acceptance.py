@@ -88,10 +88,7 @@ def check(package: Package, folder: Path, *, device: str = "auto") -> list[Compa
     vectors = read_vectors(folder)
     genome = Genome(folder / files.BASES)
     bases = genome.tokens(files.CONTIG, 0, genome.lengths[files.CONTIG])
-    problem = weakness(package.spec, bases, vectors)
-    if _gives_splice_sites(package.spec) and not vectors.scores:
-        problem = problem or "it has no scores of variants"
-    if problem:
+    if problem := _problem(package.spec, bases, vectors):
         raise InputError(f"{folder / files.VECTORS} proves nothing: {problem}")
     run = _Run(package, bases, vectors.inputs, device, "valid")
     compared = [
@@ -145,6 +142,8 @@ def make(package: Package, *, device: str = "auto") -> Made:
             distance = min(50, reach.left)
             scores = tuple(_scores(package, folder, distance, device, _thorough(package)))
             vectors = vectors.model_copy(update={"distance": distance, "scores": scores})
+        if problem := _problem(package.spec, scene.bases, vectors):
+            raise InputError(f"{package.spec.name} cannot have test vectors, for they would prove nothing: {problem}")
         (folder / files.VECTORS).write_text(vectors.model_dump_json() + "\n")
         compared = check(package, folder, device=device)
         require_agreement(package.spec.name, compared)
@@ -155,6 +154,12 @@ def _read(folder: Path) -> dict[str, bytes]:
     """The vectors' files by name."""
     written = sorted(path for path in (folder / files.FOLDER).iterdir() if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in written}
+
+
+def _problem(spec: ModelSpec, bases: Tokens, vectors: Vectors) -> str:
+    """Why vectors prove nothing, if so."""
+    problem = weakness(spec, bases, vectors)
+    return problem or ("no variant has a score" if _gives_splice_sites(spec) and not vectors.scores else "")
 
 
 def _gives_splice_sites(spec: ModelSpec) -> bool:
@@ -336,14 +341,15 @@ def _scores(package: Package, folder: Path, distance: int, device: str, mode: Mo
     return [
         ExpectedScore(
             record=record.number,
-            allele=-1 if row.allele is None else row.allele,
+            allele=row.allele,
             symbol=row.symbol,
-            score=row.delta.score if row.delta else (),
-            position=row.delta.position if row.delta else (),
-            offset=row.delta.offset if row.delta else (),
+            score=row.delta.score,
+            position=row.delta.position,
+            offset=row.delta.offset,
         )
         for record, rows in zip(records, scorer.rows(records), strict=True)
         for row in rows
+        if row.allele is not None and row.delta is not None
     ]
 
 
@@ -354,7 +360,7 @@ def _compare_scores(wanted: Sequence[ExpectedScore], found: Sequence[ExpectedSco
     for one in wanted:
         said = f"allele {one.allele + 1} of record {one.record} in {one.symbol}"
         other = by_key.get((one.record, one.allele, one.symbol))
-        if other is None or not other.score:
+        if other is None:
             differences.append((np.inf, f"{said} has no score"))
             continue
         for i, label in enumerate(LABELS):

@@ -50,7 +50,7 @@ def finish_first() -> Iterator[None]:
         if asked is not None and not _wish.depth:
             _wish.number = None
             signal.alarm(0)
-    if asked is not None:
+    if asked is not None and not _wish.depth:
         raise _interrupted(asked)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import os
 import pickle
@@ -19,6 +21,7 @@ from pysam import BGZFile
 from safetensors.torch import save_file
 
 from basecast.effects import output
+from basecast.effects.scorer import Scorer
 from basecast.genome import annotated
 from basecast.genome.annotated import percent_encode
 from basecast.inference.shards import Parts
@@ -488,16 +491,108 @@ def test_disk_full_while_writing_a_table(
     refused(score(source, target), target, str(target), "could not be written", "make room")
 
 
+@pytest.mark.parametrize("fails", ["write", "fsync"])
+@pytest.mark.parametrize("shard", [(), ("--shard", "1/1")], ids=["whole", "shard"])
 def test_disk_full_while_keeping_a_part(
+    shard: tuple[str, ...], fails: str, score: Run, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = write_vcf(tmp_path / "in.vcf", plain(world)), tmp_path / "out.vcf"
+    before, save = resource.getrlimit(resource.RLIMIT_FSIZE), Parts.save
+
+    def no_room(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    def full(self: Parts, number: int, payload: bytes) -> None:
+        with monkeypatch.context() as patch:
+            if fails == "fsync":
+                patch.setattr(os, "fsync", no_room)
+            else:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # in the middle of the part
+            try:
+                save(self, number, payload)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Parts, "save", full)
+        ran = score(source, target, *shard)
+    said = "No space left on device" if fails == "fsync" else "File too large"
+    refused(ran, target, f"{target}.basecast/part-000000: {said}; mend that and run again")
+    assert {path.name for path in Path(f"{target}.basecast").glob("*part*")} == set()
+    assert score(source, target, *shard).code == 0
+
+
+def test_disk_full_while_keeping_the_plan(
     score: Run, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Parts, shard: int, rows: list[Any]) -> None:
-        raise OSError(28, "No space left on device", str(self.folder))
+    source, target = write_vcf(tmp_path / "in.vcf", plain(world)), tmp_path / "out.vcf"
+    write_text = Path.write_text
 
-    source = write_vcf(tmp_path / "in.vcf", plain(world))
-    monkeypatch.setattr(Parts, "save", full)
-    ran = score(source, tmp_path / "out.vcf")
-    refused(ran, tmp_path / "out.vcf", "No space left on device", "out.vcf.basecast")
+    def full(self: Path, text: str, *arguments: Any, **options: Any) -> int:
+        if ".plan.json." in self.name:
+            raise OSError(28, "No space left on device")
+        return write_text(self, text, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        refused(score(source, target), target, f"{target}.basecast/plan.json: No space left on device")
+    assert score(source, target).code == 0
+
+
+@pytest.mark.parametrize("suffix", [".vcf", ".vcf.gz", ".bcf", ".tsv", ".parquet"])
+def test_disk_full_while_writing_the_summary(
+    suffix: str, score: Run, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = write_vcf(tmp_path / "in.vcf", plain(world)), tmp_path / f"out{suffix}"
+    write_text = Path.write_text
+
+    def full(self: Path, text: str, *arguments: Any, **options: Any) -> int:
+        if ".stats.json." in self.name:
+            raise OSError(28, "No space left on device")
+        return write_text(self, text, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        ran = score(source, target)
+    assert ran.code == 1
+    assert f"{target}.stats.json: No space left on device" in ran.err
+    monkeypatch.setattr(Scorer, "rows", None)  # nothing is scored again
+    assert score(source, target).code == 0
+    assert stats_of(target)["scored"] == 30
+
+
+def test_a_file_system_without_locks(score: Run, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As some that clusters share are."""
+    source, target = write_vcf(tmp_path / "in.vcf", plain(world)), tmp_path / "out.vcf"
+    flock = fcntl.flock
+
+    def refuse(file: Any, kind: int) -> None:
+        if ".basecast" in str(getattr(file, "name", "")):
+            raise OSError(errno.ENOLCK, "No locks available")
+        flock(file, kind)
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    for more in ((), ("--shard", "1/2")):
+        ran = score(source, target, *more)
+        said = "lies on a file system without locks (No locks available): give a --work-dir on another"
+        refused(ran, target, f"{target}.basecast {said}", code=2)
+    assert score(source, target, "--work-dir", tmp_path / "local").code == 0
+
+
+def test_a_cache_without_locks(score: Run, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locks there only save work that is done twice."""
+    source, target = write_vcf(tmp_path / "in.vcf", plain(world)), tmp_path / "out.vcf"
+    flock = fcntl.flock
+
+    def refuse(file: Any, kind: int) -> None:
+        if str(getattr(file, "name", "")).startswith(str(tmp_path / "kept")):
+            raise OSError(errno.ENOLCK, "No locks available")
+        flock(file, kind)
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setenv("BASECAST_CACHE", str(tmp_path / "kept"))
+    ran = score(source, target)
+    assert ran.code == 0, ran.err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

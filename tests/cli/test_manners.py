@@ -33,7 +33,7 @@ def source(world: World, tmp_path: Path) -> Path:
 # ---- starting
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["variant", "--help"]])
+@pytest.mark.parametrize("arguments", [["--version"], ["variant", "--help"], ["merge", "--help"]])
 def test_heavy_imports_wait_until_there_is_work(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", _STARTS, *arguments], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
@@ -50,9 +50,10 @@ def test_help_lists_verbs_and_has_an_example(run: Run) -> None:
     for arguments in ([], ["--help"]):
         ran = run(*arguments)
         assert ran.code == 0
-        assert all(verb in ran.out for verb in ("variant", "zoo", "demo"))
+        assert all(verb in ran.out for verb in ("variant", "predict", "merge", "zoo", "demo"))
     said = " ".join(run("variant", "--help").out.split())
     assert "Example: basecast variant -I in.vcf.gz -O out.vcf.gz -R hg38.fa -A" in said
+    assert "Example: basecast merge scored.vcf.gz" in " ".join(run("merge", "--help").out.split())
     assert all(verb in run("zoo").out for verb in ("list", "info", "import", "verify"))
 
 
@@ -71,6 +72,8 @@ def test_python_face_is_lazy_and_silent(source: Path, world: World, capfd: pytes
         (["nonsense"], "nonsense"),
         (["variant"], "-R"),
         (["variant", "--nonsense", "1"], "-R"),
+        (["merge"], "OUTPUT"),
+        (["merge", "a", "b"], "b"),
         (["zoo", "nonsense"], "nonsense"),
         (["zoo", "info"], "MODEL"),
         (["demo", "--nonsense"], "nonsense"),
@@ -99,6 +102,13 @@ def test_a_wrong_command_is_exit_2(arguments: list[str], said: str, run: Run) ->
         (("--rules", "mine"), "--rules"),
         (("--transcripts", "none"), "--transcripts"),
         (("--transcripts", "all", "--canonical-tag", "x"), "canonical tag"),
+        (("--shard", "4/3"), "--shard '4/3' is not I/N"),
+        (("--shard", ""), "--shard '' is not I/N"),
+        (("--shard", "1/2", "--restart"), "--restart and --shard do not go together"),
+        (("--num-workers", "2"), "--cluster ADDRESS"),
+        (("--num-workers", "0"), "--num-workers"),
+        (("--gpus-per-worker", "1"), "--cluster ADDRESS"),
+        (("--gpus-per-worker", "-1"), "--gpus-per-worker"),
         (("--nonsense",), "--nonsense"),
         (("stray",), "stray"),
     ],
@@ -199,17 +209,37 @@ def test_out_of_memory_at_one_window_is_exit_137(
     assert not (tmp_path / "out.vcf").exists()
 
 
+@pytest.mark.parametrize(
+    ("verb", "name"), [("mkdir", "out.vcf.basecast"), ("open", "out.vcf.basecast/lock"), ("touch", "plan.json")]
+)
 def test_a_folder_without_rights_ends_with_a_sentence(
-    score: Run, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    verb: str, name: str, score: Run, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make: Callable[..., None] = Path.mkdir
+    """Of one's own, or one that was left by somebody else; the superuser of a test may write everywhere."""
+    allowed: Callable[..., Any] = getattr(Path, verb)
 
-    def refuse(self: Path, *arguments: Any, **options: Any) -> None:
-        if self.suffix == ".basecast":
+    def refuse(self: Path, *arguments: Any, **options: Any) -> Any:
+        if name in str(self):
             raise PermissionError(13, "Permission denied", str(self))
-        make(self, *arguments, **options)
+        return allowed(self, *arguments, **options)
 
-    monkeypatch.setattr(Path, "mkdir", refuse)
+    monkeypatch.setattr(Path, verb, refuse)
     ran = score(source, tmp_path / "out.vcf")
     assert ran.code == 1
-    assert "out.vcf.basecast: Permission denied" in ran.err
+    assert f"{tmp_path}/out.vcf.basecast" in ran.err
+    assert "Permission denied; mend that and run again" in ran.err
+    assert not (tmp_path / "out.vcf").exists()
+
+
+def test_a_share_and_merge_speak_json(score: Run, run: Run, source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.vcf"
+    json_lines = ("--log-format", "json")
+    shared = score(source, target, "--shard", "1/1", *json_lines)
+    merged = run("merge", target, *json_lines)
+    missing = run("merge", target, *json_lines)
+    assert (shared.code, merged.code, missing.code) == (0, 0, 1)
+    lines = [[json.loads(line) for line in ran.err.splitlines()] for ran in (shared, merged, missing)]
+    assert lines[0][-1]["message"] == f"shard 1/1 is done; when all are: basecast merge {target}"
+    stats = stats_of(target)
+    assert {name: lines[1][-1][name] for name in stats} == stats
+    assert (lines[2][-1]["level"], lines[2][-1]["exit_code"]) == ("error", 1)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from basecast.errors import InputError
-from basecast.inference.device import available_threads
 
 HOST = "127.0.0.2"
 """Of the loopback too, but not the address that Ray replaces by the machine's outer one."""
@@ -38,7 +37,8 @@ class Rays:
             "include_dashboard": False,
             "temp_dir": folder,
         }
-        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **self._options})
+        head = {"num_cpus": 0, "no_monitor": True, "include_log_monitor": False, **self._options}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self.address = str(self._cluster.address)
         self.nodes: dict[str, Any] = {}
         for name in ("one", "two"):
@@ -50,8 +50,12 @@ class Rays:
             self.nodes[name] = self._cluster.add_node(node_name=name, num_cpus=n_cpus, **self._options)
 
     def lose(self, name: str) -> None:
-        """Kill a node with all of its processes."""
+        """Kill a node with all of its processes; for some seconds the head still counts on it."""
         self._cluster.remove_node(self.nodes.pop(name), allow_graceful=False)
+
+    def stop(self, name: str) -> None:
+        """Let a node take its leave."""
+        self._cluster.remove_node(self.nodes.pop(name), allow_graceful=True)
 
     def close(self) -> None:
         """Stop every node."""
@@ -134,5 +138,7 @@ class Telling(Toy):
     """Says where it runs."""
 
     def __call__(self, items: list[Any]) -> bytes:
+        from basecast.inference.device import available_threads  # which takes torch along
+
         super().__call__(items)
         return json.dumps({"pid": os.getpid(), "threads": available_threads()}).encode()

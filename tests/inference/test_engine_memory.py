@@ -82,7 +82,7 @@ def test_what_is_remembered_is_bounded_by_memory() -> None:
     assert sum(batches) == 5, "the last three are remembered"
     engine.evaluate([requests[0]])
     assert sum(batches) == 6, "the first is not"
-    remembered = [array for found in engine._remembered.values() for array in found.values()]
+    remembered = [array for found in engine._remembered._values.values() for array in found.values()]
     assert sum(array.nbytes for array in remembered) == 3 * one
     assert all(array.base is None for array in remembered), "no view keeps a whole batch alive"
 

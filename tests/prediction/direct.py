@@ -142,9 +142,14 @@ def write_model(folder: Path, package: Package) -> Path:
     return folder
 
 
-def predict(*arguments: object) -> int:
-    """``basecast predict`` in this process, on the CPU; its exit code."""
-    return main(["predict", "--device", "cpu", "--threads", "1", *map(str, arguments)])
+def arguments(*given: object) -> list[str]:
+    """``basecast predict`` on the CPU."""
+    return ["predict", "--device", "cpu", "--threads", "1", *map(str, given)]
+
+
+def predict(*given: object) -> int:
+    """The command in this process; its exit code."""
+    return main(arguments(*given))
 
 
 def bed_rows(path: Path | str) -> list[list[str]]:

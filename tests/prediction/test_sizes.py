@@ -79,7 +79,7 @@ def test_work_grows_with_the_number_of_scaffolds_not_with_its_square(tmp_path: P
         return pstats.Stats(profile).total_calls  # type: ignore[attr-defined]
 
     calls(10)
-    once, fourfold = calls(300), calls(1200)
+    once, fourfold = calls(150), calls(600)
     assert fourfold < 4.4 * once
 
 

@@ -10,7 +10,7 @@ from checkpoints import write_openspliceai
 from toys import package_of
 
 from basecast.errors import InputError, UsageError
-from basecast.zoo.catalogue import embedded, load_model
+from basecast.zoo.catalogue import embedded, listing, load_model, name_of
 from basecast.zoo.package import save_package
 
 
@@ -42,10 +42,46 @@ def test_a_package_wins_over_checkpoints_beside_it(tmp_path: Path) -> None:
 
 
 def test_no_such_model() -> None:
-    with pytest.raises(UsageError, match=r"no model 'human-401': give a path, or one of .+") as caught:
+    with pytest.raises(
+        UsageError, match=r"no model 'human-401': give a path, or one of .+; basecast zoo list"
+    ) as caught:
         load_model("human-401")
     assert caught.value.exit_code == 2
     assert all(name in str(caught.value) for name in embedded())
+
+
+def test_nothing_is_fetched_by_naming_it() -> None:
+    for name in ("openspliceai-mane-10000", "openspliceai-mouse-80@v1", "hf:owner/name", "https://example.org/model"):
+        with pytest.raises(UsageError, match=rf"{name} has not been fetched yet: run `basecast zoo get {name}` once"):
+            load_model(name)
+
+
+def test_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = list(listing())
+    assert len({row.name for row in rows}) == len(rows) > 20
+    assert {row.state for row in rows} == {"ships", "known"}
+    assert rows[0] == ("human-400-demo", "ships", "Homo sapiens", "400", "Apache-2.0", "splice")
+    assert ("openspliceai-zebrafish-2000", "known", "Danio rerio", "2000", "GPL-3.0-only", "splice") in rows
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("BASECAST_CACHE", str(tmp_path / "file"))
+    assert list(listing()) == rows, "no cache, no fetched models"
+
+
+@pytest.mark.parametrize(
+    ("reference", "name"),
+    [
+        ("./some/folder", "folder"),
+        ("some/folder/", "folder"),
+        ("./hf%3Aa%2Fb", "hf:a/b"),
+        ("https://x.org/models/m.v1/", "m.v1"),
+        ("https://x.org/m/SHA256SUMS", "m"),
+        ("hf:a/b@refs/pr/1", "hf:a/b@refs/pr/1"),
+        ("openspliceai-mane-80", "openspliceai-mane-80"),
+        ("openspliceai-mane-80@abc", "openspliceai-mane-80@abc"),
+    ],
+)
+def test_under_which_name_a_model_is_kept(reference: str, name: str) -> None:
+    assert name_of(reference) == name
 
 
 def test_a_folder_or_file_that_is_no_model(tmp_path: Path) -> None:

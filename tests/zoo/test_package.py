@@ -50,16 +50,22 @@ def test_what_a_package_holds(folder: Path) -> None:
     assert json.loads((folder / CONFIG).read_text())["spec_version"] == 1
     assert load_package(folder).source == str(folder)
     card = (folder / CARD).read_text()
-    assert card.startswith("---\nlicense: MIT\n")
+    assert card.startswith("---\nlicense: mit\n")
     assert "# tiny" in card
     assert "Mus musculus" in card
-    assert "Genome build" not in card, "nothing is said of what is not known"
+    assert "genome build" not in card.lower(), "nothing is said of what is not known"
 
 
 def test_a_card_of_one_s_own(tmp_path: Path) -> None:
     package = package_of("spliceai")
     save_package(tmp_path / "model", package, "# Mine\n")
     assert (tmp_path / "model" / CARD).read_text() == "# Mine\n" != card_of(package.spec)
+
+
+def test_more_files(tmp_path: Path) -> None:
+    save_package(tmp_path / "model", package_of("spliceai"), files={"acceptance/bases.fa": b">a\nA\n", "NOTICE": b""})
+    assert {"acceptance/bases.fa", "NOTICE"} <= set(verify_package(tmp_path / "model"))
+    assert load_package(tmp_path / "model").digest == package_of("spliceai").digest
 
 
 def test_networks_are_ready_to_answer(folder: Path) -> None:
@@ -143,6 +149,13 @@ def test_sums_that_lead_out_of_the_package(folder: Path, tmp_path: Path, name: s
     line = f"{hashlib.sha256(b'x').hexdigest()}  {name.format(tmp_path=tmp_path)}\n"
     (folder / SUMS).write_text((folder / SUMS).read_text() + line)
     with pytest.raises(InputError, match="lies outside the package: do not trust it"):
+        load_package(folder)
+
+
+@pytest.mark.parametrize("content", [b"<html>", b"\xff\xfe", b"abc  config.json\n"])
+def test_sums_that_are_none(folder: Path, content: bytes) -> None:
+    (folder / SUMS).write_bytes(content)
+    with pytest.raises(InputError, match=r"SHA256SUMS is no list of checksums"):
         load_package(folder)
 
 

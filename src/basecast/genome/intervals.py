@@ -60,12 +60,16 @@ def merged(stretches: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines that hold a stretch, with their numbers."""
+    if path.is_fifo():
+        raise InputError(f"the regions {path} are a pipe, and they are read more than once: give a file")
     try:
         with path.open("rb") as raw:
-            compressed = bgzip.is_gzip(raw.read(2))
-        with (gzip.open if compressed else open)(path, "rt", encoding="utf-8") as lines:
+            head = raw.read(bgzip.HEADER_SIZE)
+        if bgzip.is_bgzip(head):
+            bgzip.require_end(path)
+        with (gzip.open if bgzip.is_gzip(head) else open)(path, "rt", encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
-                if line.strip() and not line.startswith(("#", "track", "browser")):
+                if line.strip() and not line.startswith("#") and line.split()[0] not in ("track", "browser"):
                     yield number, line
     except OSError as error:
         raise InputError(f"the regions {path} cannot be read ({error.strerror or error}): check the path") from error

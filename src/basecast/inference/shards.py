@@ -131,7 +131,7 @@ class Parts:
             self._lock(f"lock-{self.split.index}-of-{self.split.count}", fcntl.LOCK_EX)
 
     def _lock(self, name: str, kind: int) -> None:
-        lock = (self.folder / name).open("a")
+        lock = (self.folder / name).open("a+")  # over NFS a shared lock takes a file that can be read
         self._locks.append(lock)
         try:
             fcntl.flock(lock, kind | fcntl.LOCK_NB)
@@ -146,7 +146,7 @@ class Parts:
     def _agree(self, given: dict[str, Any]) -> None:
         """Write the header, or hold the one that is there against what is given."""
         header = self.folder / "plan.json"
-        with (self.folder / "lock-plan").open("a") as lock:
+        with (self.folder / "lock-plan").open("a+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             count = self.split.count if self.split else None
             if header.exists():

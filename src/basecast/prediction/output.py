@@ -21,7 +21,6 @@ FLOORS: dict[Format, float] = {"bigwig": 0.001, "spsc": 0.0001}
 """Formats that go below the threshold: to an aligner 0.01 is likely, and a site that is missing is not."""
 KINDS = ("donor", "acceptor")
 STRANDS = {"+": "plus", "-": "minus"}
-BIGWIG_FLOOR = 0.001
 _SITE = ("contig", "position", "strand", "kind", "gene")
 
 
@@ -29,7 +28,7 @@ class Sites:
     """The sites of all parts, as often as they are asked for, a part's worth of them in memory.
 
     Args:
-        threshold: of rows; bigWigs have every site of at least ``BIGWIG_FLOOR``.
+        threshold: of rows; bigWigs have every site of at least ``FLOORS["bigwig"]``.
         lengths: of each contig of the genome, in its order.
     """
 
@@ -54,7 +53,7 @@ class Sites:
     def signal(self, kind: str, strand: str) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.float32]]]:
         """(contig, positions, probabilities) of sites, lower ones too; of genes that overlap the larger one."""
         for table in self._merged():
-            chosen = table.filter(pl.col("probability") >= BIGWIG_FLOOR, kind=kind, strand=strand)
+            chosen = table.filter(pl.col("probability") >= FLOORS["bigwig"], kind=kind, strand=strand)
             highest = chosen.group_by("contig", "position", maintain_order=True).agg(pl.max("probability"))
             for (contig,), part in highest.partition_by("contig", as_dict=True, maintain_order=True).items():
                 yield str(contig), part["position"].to_numpy(), part["probability"].to_numpy()

@@ -44,7 +44,8 @@ def name_of(reference: str) -> str:
         return unquote(Path(reference).resolve().name)
     if re.match("https?://", reference):
         return urlsplit(reference).path.removesuffix("/SHA256SUMS").rstrip("/").rpartition("/")[2]
-    if re.fullmatch(r"hf:[\w.-]+/[\w.-]+(@.+)?", reference) or reference.partition("@")[0] in known():
+    names = known().keys() | embedded().keys()
+    if re.fullmatch(r"hf:[\w.-]+/[\w.-]+(@.+)?", reference) or reference.partition("@")[0] in names:
         return reference
     raise UsageError(
         f"there is no model {reference!r} to get: give hf:OWNER/NAME, the URL or path of a package (./NAME), or a name "

@@ -66,45 +66,50 @@ def get(
     if name in embedded():
         raise UsageError(f"{name} is the name of a model that ships with basecast: there is nothing to get")
     entry = known().get(name.partition("@")[0])
-    licence = entry.licence if entry else ""
-    store.require_accepted(name, licence, reference, accept=accept_licence)
-    target = output or store.folder_of(name)
+    store.require_accepted(name, entry.licence if entry else "", reference, accept=accept_licence)
     with locked(store.folder_of(name)):
         sums = _expected(name, entry)
-        there = _already_there(name, reference, target, sums)
-        if there:
-            store.require_accepted(name, there.licence, reference, accept=accept_licence)
-            return there
-        source = _source(reference, name, entry)
-        _refuse_another(name, source, target, output is not None)
-        staging = target.with_name(f".{target.name}.partial")
-        with room_for(staging):
-            staging.mkdir(parents=True, exist_ok=True)
-        first_seen = tuple(file for file, digest in (sums or {}).items() if not digest)
-        if sums is None:
-            sums = _listed(source, staging)
-            _bring(source, CONFIG, sums[CONFIG], staging, target, None)
-            licence = _licence_in(staging / CONFIG)
-            store.require_accepted(name, licence, reference, accept=accept_licence)
-        n_bytes = 0
-        for file, digest in sums.items():
-            _bring(source, file, digest, staging, target, _beyond(n_bytes, progress))
-            n_bytes += (staging / file).stat().st_size
-        if entry and entry.sums:
-            sums = {file: digest_of(staging / file) for file in sums}
-            (staging / SUMS).write_text("".join(f"{digest}  {file}\n" for file, digest in sums.items()))
-        _put(staging, target, set(sums))
-        if not output or first_seen:
-            store.remember(
-                store.Record(
-                    name=name,
-                    reference=reference,
-                    source=source.place,
-                    commit=source.commit,
-                    licence=licence,
-                    sums=sums,
-                )
-            )
+        found = _already_there(name, reference, output or store.folder_of(name), sums)
+        if found:
+            store.require_accepted(name, found.licence, reference, accept=accept_licence)
+            return found
+        return _fetch(_source(reference, name, entry), reference, name, sums, output, accept_licence, progress)
+
+
+def _fetch(
+    source: _Source,
+    reference: str,
+    name: str,
+    expected: Mapping[str, str] | None,
+    output: Path | None,
+    accept_licence: bool,
+    progress: Progress | None,
+) -> Fetched:
+    """Every file of a source into a folder beside the one to be, which then takes its name."""
+    target = output or store.folder_of(name)
+    _refuse_another(name, source, target, output is not None)
+    staging = target.with_name(f".{target.name}.partial")
+    with room_for(staging):
+        staging.mkdir(parents=True, exist_ok=True)
+    if expected is None:
+        sums = _listed(source, staging)
+        _bring(source, CONFIG, sums[CONFIG], staging, target, None)
+        licence = _licence_in(staging / CONFIG)
+        store.require_accepted(name, licence, reference, accept=accept_licence)
+    else:
+        sums, licence = dict(expected), known()[name.partition("@")[0]].licence
+    n_bytes = 0
+    for file, digest in sums.items():
+        _bring(source, file, digest, staging, target, _beyond(n_bytes, progress))
+        n_bytes += (staging / file).stat().st_size
+    first_seen = tuple(file for file, digest in sums.items() if not digest)
+    if expected is not None:
+        sums = {file: digest_of(staging / file) for file in sums}
+        (staging / SUMS).write_text("".join(f"{digest}  {file}\n" for file, digest in sums.items()))
+    _put(staging, target, set(sums))
+    if not output or first_seen:
+        facts = {"reference": reference, "source": source.place, "commit": source.commit, "licence": licence}
+        store.remember(store.Record(name=name, sums=sums, **facts))
     return Fetched(name, target, source.place, licence, len(sums), n_bytes, was_there=False, first_seen=first_seen)
 
 
@@ -135,7 +140,7 @@ def _already_there(name: str, reference: str, target: Path, sums: Mapping[str, s
             return None
         licence = _licence_in(target / CONFIG)
     elif sums.keys() == here.keys() and all(digest in ("", here[file]) for file, digest in sums.items()):
-        licence = record.licence if record else ""
+        licence = known()[name.partition("@")[0]].licence
     else:
         return None
     n_bytes = sum((target / file).stat().st_size for file in here)
@@ -178,15 +183,11 @@ def _source(reference: str, name: str, entry: Known | None) -> _Source:
 def _refuse_another(name: str, source: _Source, target: Path, is_own: bool) -> None:
     """Raises UsageError where something else would be overwritten."""
     if is_own and target.exists():
-        raise UsageError(f"{target} is there already, and is not {name}: choose another name or remove it")
+        raise UsageError(f"{target} is there already: choose another name or remove it")
     record = store.record_of(name)
-    if record and target.exists() and not is_own and _home(record.source) != _home(source.place):
+    says_whose = name.startswith("hf:") or name.partition("@")[0] in known()
+    if record and target.exists() and not (is_own or says_whose or record.source == source.place):
         raise UsageError(f"there is a {name} already, from {record.source}: give --output, or remove {target}")
-
-
-def _home(place: str) -> str:
-    """A place without the commit that hubs put into theirs."""
-    return place.partition("/resolve/")[0]
 
 
 def _listed(source: _Source, staging: Path) -> dict[str, str]:

@@ -33,9 +33,19 @@ PEAK = 0.01
 class Expected(Frozen):
     """Values of some tracks (index, name) of an output at some bins of the stretch, nested as its axes are."""
 
-    bins: tuple[int, ...]
-    tracks: tuple[tuple[int, str], ...]
+    bins: tuple[pydantic.NonNegativeInt, ...]
+    tracks: tuple[tuple[pydantic.NonNegativeInt, str], ...]
     values: Any
+
+    @pydantic.model_validator(mode="after")
+    def _is_an_array(self) -> Expected:
+        """Raises ValueError, also where rows differ in length."""
+        shape = self.array.shape
+        if not shape or shape != (*[len(self.bins)] * (len(shape) - 1), len(self.tracks)):
+            raise ValueError(
+                f"values of shape {shape} do not stand at {len(self.bins)} bins of {len(self.tracks)} tracks"
+            )
+        return self
 
     @property
     def array(self) -> Float[np.ndarray, ...]:
@@ -61,9 +71,9 @@ class ExpectedScore(Frozen):
     record: int
     allele: int
     symbol: str
-    score: tuple[float, ...]
-    position: tuple[int, ...]
-    offset: tuple[int, ...]
+    score: tuple[float, float, float, float]
+    position: tuple[int, int, int, int]
+    offset: tuple[int, int, int, int]
 
 
 class Vectors(Frozen):
