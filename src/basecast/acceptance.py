@@ -7,7 +7,7 @@ variants ``delta``): two ways to one value.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -91,11 +91,7 @@ def check(package: Package, folder: Path, *, device: str = "auto") -> list[Compa
     if problem := _problem(package.spec, bases, vectors):
         raise InputError(f"{folder / files.VECTORS} proves nothing: {problem}")
     run = _Run(package, bases, vectors.inputs, device, "valid")
-    compared = [
-        _compare(vector, name, expected, run, vectors.scale_of(name))
-        for vector in vectors.vectors
-        for name, expected in vector.outputs.items()
-    ]
+    compared = [one for vector in vectors.vectors for one in _compare(vector, run, vectors)]
     if vectors.scores:
         found = _scores(package, folder, vectors.distance, device, "delta")
         compared.append(_compare_scores(vectors.scores, found))
@@ -310,24 +306,32 @@ def _alone(package: Package, file: str) -> Package:
     raise InputError(f"{spec.name} has no member {file}: its test vectors are of another model")
 
 
-def _compare(vector: Vector, name: str, expected: Expected, run: _Run, scale: float) -> Compared:
-    spec, wanted = run.package.spec, expected.array
+def _compare(vector: Vector, run: _Run, vectors: Vectors) -> Iterator[Compared]:
+    """Each output of one vector against the package as it is now."""
+    spec = run.package.spec
     fails = f"{spec.name} fails its test vector {vector.name!r}"
-    tracks = {o.name: dict(enumerate(track.name for track in o.tracks)) for o in spec.outputs}.get(name, {})
-    if any(tracks.get(i) != track for i, track in expected.tracks):
-        raise InputError(f"{fails}: config.json names the tracks of {name} {[*tracks.values()]}, not {expected.tracks}")
-    found = run.values(vector, {name: [i for i, _ in expected.tracks]})[name]
-    if any(bin_ >= size for bin_ in expected.bins for size in found.shape[:-1]):
-        raise InputError(f"{fails}: {name} has {found.shape[0]} bins there, not one at {max(expected.bins)}")
-    found = _at(found, expected.bins)
-    if found.shape != wanted.shape:
-        raise InputError(f"{fails}: {name} has the shape {found.shape}, not {wanted.shape}")
-    difference = np.where(np.isfinite(found), np.abs(found - wanted), np.inf)
-    at = np.unravel_index(int(difference.argmax()), difference.shape)
-    track = expected.tracks[int(at[-1])][1]
-    place = f" at bin {expected.bins[at[0]]}" if difference.ndim > 1 else ""
-    where = f"{track}{place} is {found[at]:.6g} instead of {wanted[at]:.6g}"
-    return Compared(vector.name, name, float(difference.max()) / scale, files.TOLERANCE, where)
+    known = {output.name: dict(enumerate(track.name for track in output.tracks)) for output in spec.outputs}
+    for name, expected in vector.outputs.items():
+        tracks = known.get(name, {})
+        if any(tracks.get(i) != track for i, track in expected.tracks):
+            raise InputError(
+                f"{fails}: config.json has the tracks {[*tracks.values()]} of {name}, not {expected.tracks}"
+            )
+    values = run.values(vector, {name: [i for i, _ in expected.tracks] for name, expected in vector.outputs.items()})
+    for name, expected in vector.outputs.items():
+        found, wanted = values[name], expected.array
+        if any(bin_ >= size for bin_ in expected.bins for size in found.shape[:-1]):
+            raise InputError(f"{fails}: {name} has {found.shape[0]} bins there, not one at {max(expected.bins)}")
+        found = _at(found, expected.bins)
+        if found.shape != wanted.shape:
+            raise InputError(f"{fails}: {name} has the shape {found.shape}, not {wanted.shape}")
+        difference = np.where(np.isfinite(found), np.abs(found - wanted), np.inf)
+        at = np.unravel_index(int(difference.argmax()), difference.shape)
+        track = expected.tracks[int(at[-1])][1]
+        place = f" at bin {expected.bins[at[0]]}" if difference.ndim > 1 else ""
+        where = f"{track}{place} is {found[at]:.6g} instead of {wanted[at]:.6g}"
+        largest = float(difference.max()) / vectors.scale_of(name)
+        yield Compared(vector.name, name, largest, files.TOLERANCE, where)
 
 
 def _scores(package: Package, folder: Path, distance: int, device: str, mode: Mode) -> list[ExpectedScore]:

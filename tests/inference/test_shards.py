@@ -17,7 +17,7 @@ import pytest
 from basecast.errors import InputError, UsageError
 from basecast.inference.shards import Parts, RunSettings, Split
 
-PLAN: dict[str, Any] = {"input": "abc", "settings": {"distance": 50, "mask": "raw"}, "shard": 200}
+PLAN: dict[str, Any] = {"input": "abc", "settings": {"distance": 50, "mask": "raw"}, "shard": 200, "grid": [3, 4, 5]}
 ASSEMBLY: dict[str, Any] = {"command": "basecast a", "info": {"decimals": 2}, "header": ["##a", "##b of 0.1 and more"]}
 PAYLOAD = b'[{"score": [0.1, -0.0]}]\n\x00\xff\n'
 
@@ -166,6 +166,7 @@ def test_a_full_disk_leaves_no_half_of_a_part(
     [
         ({"input": "abd"}, "input was 'abc' and is 'abd' now"),
         ({"settings": {"distance": 51, "mask": "raw"}}, "settings.distance was 50 and is 51 now"),
+        ({"grid": [3, 4, 6]}, r"grid was \[3, 4, 5\] and is \[3, 4, 6\] now"),
         ({"settings": {"distance": 50}}, "settings.mask was 'raw' and is None now"),
         ({"shard": None}, "shard was 200 and is None now"),
         ({"none": None}, "none was None and is None now"),

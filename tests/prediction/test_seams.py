@@ -27,7 +27,6 @@ from direct import (
 
 from basecast.inference.shards import Parts
 from basecast.prediction import predict as module
-from basecast.prediction import stretches
 
 PACKAGE = lively()
 N_WEIGHTS = sum(x.numel() for network in PACKAGE.networks for x in network.parameters())
@@ -119,7 +118,7 @@ def test_shards_of_any_number_of_stretches_give_the_same_sites(
 ) -> None:
     """Stretches of genes that overlap fall into different parts."""
 
-    def uneven(items: Iterator[Any], most: int) -> Iterator[tuple[int, list[Any]]]:
+    def uneven(items: Iterator[Any], *_: int) -> Iterator[tuple[int, list[Any]]]:
         for number, size in enumerate(cycle(sizes)):
             if not (shard := list(islice(items, size))):
                 return
@@ -181,7 +180,3 @@ def test_contigs_of_n_of_a_base_and_of_none(files: Path, tmp_path: Path) -> None
     given = ("-m", files / "model", "-R", tmp_path / "genome.fa", "-O", tmp_path / "out", "--threshold", "0")
     assert predict(*given) == 0
     assert read_beds(tmp_path / "out") == pytest.approx(Asked(PACKAGE, contigs).sites(), abs=1e-5)
-
-
-def test_stretches_of_a_shard_stay_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert stretches._MOST_ITEMS <= 10_000

@@ -16,8 +16,8 @@ from direct import Asked, assert_same, lively, random_bases, read_beds, write_fa
 
 from basecast.inference.engine import Engine
 from basecast.prediction import stretches
-from basecast.prediction.predict import SiteSettings, predict_sites
-from basecast.prediction.predictor import PredictSettings
+from basecast.prediction.predict import SiteSettings, _span, predict_sites
+from basecast.prediction.predictor import Predictor, PredictSettings
 
 BED = SiteSettings(formats=("bed",), threshold=0.2)
 PLUS = PredictSettings(strand="+", device="cpu", threads=1)
@@ -81,6 +81,15 @@ def test_work_grows_with_the_number_of_scaffolds_not_with_its_square(tmp_path: P
     calls(10)
     once, fourfold = calls(150), calls(600)
     assert fourfold < 4.4 * once
+
+
+@pytest.mark.xfail(reason="a quick device makes shards of a gigabase")
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_shard_is_no_longer_than_memory_allows(device: str, tmp_path: Path) -> None:
+    """However quick the model is: all values of a shard are in memory."""
+    write_fasta(tmp_path / "genome.fa", {"c": "ACGT"})
+    predictor = Predictor(lively(1), tmp_path / "genome.fa", None, PLUS)
+    assert _span(predictor, device) <= 20_000_000
 
 
 def write_sparse_2bit(path: Path, length: int, known: dict[int, str]) -> Path:

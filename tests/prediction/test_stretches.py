@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cProfile
+import pstats
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 from direct import Gene
 from hypothesis import given
 from hypothesis import strategies as st
-from landscape import LENGTHS, annotation, genes, genome, regions
+from landscape import LENGTHS, Lengths, annotation, genes, genome, regions
 
 from basecast.genome.annotation import Annotation, Transcripts
 from basecast.genome.intervals import Interval
@@ -84,6 +86,28 @@ def test_a_million_scaffolds_make_shards_of_bounded_size() -> None:
     found = stretches(genome(lengths), None, None, masked=False, strands="both", span=10**9)
     sizes = [len(shard) for _, shard in shards(found, 10**9)]
     assert sizes == [5000] * 8
+
+
+@pytest.mark.xfail(reason="the context of a stretch is work too")
+def test_scaffolds_with_long_context_make_small_shards() -> None:
+    items = [Stretch(f"s{i}", 0, 300, "+", 0, 300) for i in range(1000)]
+    sizes = [len(shard) for _, shard in shards(items, 100_000, 10_000)]  # type: ignore[call-arg]
+    assert sizes == [10] * 100
+
+
+@pytest.mark.xfail(reason="each gene looks at each region")
+def test_planning_grows_with_regions_and_genes_not_with_their_product() -> None:
+    def calls(n: int) -> int:
+        within = [Interval("c", 100 * i, 100 * i + 50) for i in range(n)]
+        bodies = annotation([("x", "c", "+", 100 * i, 100 * i + 90) for i in range(n)])
+        profile = cProfile.Profile()
+        planned = profile.runcall(
+            lambda: list(stretches(Lengths({"c": 100 * n}), within, bodies, masked=True, strands="+", span=1000))
+        )
+        assert len(planned) == n
+        return pstats.Stats(profile).total_calls  # type: ignore[attr-defined]
+
+    assert calls(400) < 6 * calls(100)
 
 
 def test_a_gene_is_called_by_its_symbol_or_its_id() -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+
+import pytest
 
 
 @dataclass
@@ -117,3 +120,35 @@ def serving(root: Path) -> Iterator[Served]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@pytest.fixture(name="served")
+def served_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """A server of an empty folder, which ``HF_ENDPOINT`` names; the cache is empty too."""
+    monkeypatch.setattr("basecast.zoo.download._PAUSE", 0)
+    monkeypatch.setenv("BASECAST_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("BASECAST_OFFLINE", raising=False)
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "served").mkdir()
+    with serving(tmp_path / "served") as found:
+        monkeypatch.setenv("HF_ENDPOINT", found.url)
+        yield found
+
+
+@pytest.fixture(name="no_network")
+def no_network_fixture(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Call it, and BASECAST_OFFLINE is set and whoever opens a socket fails."""
+
+    def forbid() -> None:
+        def refuse(*_: object, **__: object) -> None:
+            raise AssertionError("a socket was opened")
+
+        monkeypatch.setenv("BASECAST_OFFLINE", "1")
+        monkeypatch.setattr(socket, "socket", refuse)
+        monkeypatch.setattr(socket, "create_connection", refuse)
+        monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+    return forbid

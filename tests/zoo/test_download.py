@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from package_server import Served, serving
+from package_server import Served, no_network_fixture, served_fixture, serving  # noqa: F401  # fixtures
 
 from basecast.errors import BasecastError, InputError, UsageError
 from basecast.zoo.download import TRIES, NoSuchFileError, _Redirects, download, is_offline

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from checkpoints import write_openspliceai
-from package_server import Served
+from package_server import Served, no_network_fixture, served_fixture  # noqa: F401  # fixtures
 from toys import graph_package, package_of
 
 from basecast.errors import BasecastError, InputError, UsageError

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from checkpoints import write_openspliceai
-from package_server import Served
+from package_server import Served, served_fixture  # noqa: F401  # a fixture
 from toys import package_of
 
 from basecast.errors import InputError, UsageError

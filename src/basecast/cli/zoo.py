@@ -119,13 +119,14 @@ def import_model(source: str, target: str, /, *, name: str | None = None, licenc
 
     from basecast import acceptance
     from basecast.zoo.catalogue import load_model
-    from basecast.zoo.package import save_package
+    from basecast.zoo.package import require_new, save_package
 
+    require_new(Path(target))
     package = load_model(source)
     changes = {"name": name or Path(target).name} | ({"licence": licence} if licence else {})
     package = replace(package, spec=package.spec.model_copy(update=changes))
     try:
-        files = acceptance.make(package).files
+        files = acceptance.kept_or_made(package).files
     except BasecastError as error:
         Console().say(f"{target} gets no test vectors: {error}", level="warning")
         files = {}
@@ -189,9 +190,11 @@ def publish(model: str, folder: Path, /, *, repository: str = "") -> int:
     """
     from basecast import acceptance
     from basecast.zoo.catalogue import load_model
+    from basecast.zoo.package import require_new
     from basecast.zoo.publish import publish as write
     from basecast.zoo.publish import require_publishable
 
+    require_new(folder)
     package = load_model(model)
     require_publishable(package.spec)
     made = acceptance.kept_or_made(package)

@@ -25,8 +25,8 @@ from basecast.prediction.stretches import Stretch, shards, stretches
 from basecast.spec.model import Frozen
 from basecast.zoo.package import Package
 
-_WORK = {"cpu": 4e11, "cuda": 1e14}
-"""Multiplications of a shard, some 10 s: it must be done before a scheduler's patience ends."""
+_WORK = {"cpu": 2e11, "cuda": 1e14}
+"""Multiplications of a shard, some 5 s: it must be done before a scheduler's patience ends."""
 
 
 class SiteSettings(Frozen):

@@ -20,7 +20,7 @@ from basecast.zoo.catalogue import embedded, is_path, name_of
 from basecast.zoo.download import NoSuchFileError, Progress, download, is_offline, room_for
 from basecast.zoo.hub import snapshot
 from basecast.zoo.known import Known, known
-from basecast.zoo.package import CONFIG, SUMS, digest_of, read_sums, verify_package
+from basecast.zoo.package import CONFIG, SUMS, digest_of, read_sums, require_new, verify_package
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _source(reference: str, name: str, entry: Known | None) -> _Source:
     if is_path(reference):
         folder = Path(reference).resolve()
         if not folder.is_dir():
-            raise UsageError(f"there is no folder {reference}")
+            raise UsageError(f"there is no folder {reference} (a hub's repository is hf:OWNER/NAME)")
         if not (folder / SUMS).exists() and not (entry and entry.sums):
             raise InputError(f"{folder} is no package (it has no {SUMS}): make one of it with basecast zoo import")
         return _Source(str(folder))
@@ -182,8 +182,8 @@ def _source(reference: str, name: str, entry: Known | None) -> _Source:
 
 def _refuse_another(name: str, source: _Source, target: Path, is_own: bool) -> None:
     """Raises UsageError where something else would be overwritten."""
-    if is_own and target.exists():
-        raise UsageError(f"{target} is there already: choose another name or remove it")
+    if is_own:
+        require_new(target)
     record = store.record_of(name)
     says_whose = name.startswith("hf:") or name.partition("@")[0] in known()
     if record and target.exists() and not (is_own or says_whose or record.source == source.place):
@@ -192,7 +192,6 @@ def _refuse_another(name: str, source: _Source, target: Path, is_own: bool) -> N
 
 def _listed(source: _Source, staging: Path) -> dict[str, str]:
     """What the package's own list says that its files must be."""
-    (staging / SUMS).unlink(missing_ok=True)
     try:
         _bring(source, SUMS, "", staging, staging, None)
     except NoSuchFileError:
@@ -208,7 +207,7 @@ def _listed(source: _Source, staging: Path) -> dict[str, str]:
 def _bring(source: _Source, file: str, sha256: str, staging: Path, old: Path, progress: Progress | None) -> None:
     """One file into the staging folder, unless it is there or in the folder that is to be replaced."""
     target = staging / file
-    if target.is_file() and sha256 in ("", digest_of(target)):
+    if sha256 and target.is_file() and digest_of(target) == sha256:
         return
     with room_for(target):
         target.parent.mkdir(parents=True, exist_ok=True)

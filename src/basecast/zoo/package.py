@@ -82,8 +82,7 @@ def save_package(
     Raises:
         UsageError: the folder is there already.
     """
-    if folder.exists():
-        raise UsageError(f"{folder} is there already: choose another name or remove it")
+    require_new(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -95,6 +94,12 @@ def save_package(
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def require_new(folder: Path) -> None:
+    """Raises UsageError where a folder that is to be made is there already."""
+    if folder.exists():
+        raise UsageError(f"{folder} is there already: choose another name or remove it")
 
 
 def _write(folder: Path, package: Package, card: str | None) -> None:
