@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import basecast
+from basecast import acceptance
 from basecast.genome.annotation import Annotation, Transcript
 from basecast.genome.reference import Genome
 from basecast.genome.sequence import N, Tokens, reverse_complement
@@ -321,7 +322,7 @@ def main() -> None:
         "positions": f"{n_positions:,}",
         "command": command,
     }
-    save_package(options.package, package, card(name, facts, results))
+    save_package(options.package, package, card(name, facts, results), files=acceptance.make(package).files)
 
 
 if __name__ == "__main__":

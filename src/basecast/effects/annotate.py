@@ -126,6 +126,7 @@ def annotate_variants(
         shards=shards,
         worker=scorer.payload,
         files={str(scorer.genome.path): scorer.genome.digest},
+        threads=settings.threads,
     )
     with parts_of(job, target, run) as parts:
         carry_out(job, parts, run, progress)

@@ -26,6 +26,7 @@ class Job:
         shards: gives every shard of the plan in order, as often as it is called.
         worker: does a shard. It pickles, with the model but without the files that it reads.
         files: the files that the worker reads, by path, with their sha256.
+        threads: CPU threads of a worker, where that was asked for.
         size: how much of what is counted (records, bases) a shard's items are.
     """
 
@@ -34,6 +35,7 @@ class Job:
     shards: Callable[[], Iterable[Shard]]
     worker: Worker
     files: dict[str, str]
+    threads: int | None = None
     size: Callable[[list[Any]], int] = len
 
 
@@ -82,5 +84,5 @@ def _runner(job: Job, run: RunSettings) -> Callable[[Iterator[Shard]], Iterator[
     if run.cluster is not None:
         from basecast.inference.cluster import on_cluster
 
-        return lambda shards: on_cluster(job.worker, shards, run, files=job.files)
+        return lambda shards: on_cluster(job.worker, shards, run, files=job.files, threads=job.threads)
     return lambda shards: ((number, job.worker(items)) for number, items in shards)

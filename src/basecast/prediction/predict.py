@@ -109,7 +109,7 @@ def predict_sites(
     }
     assembly = _assembly(predictor, planned(), output, device)
     files = {str(predictor.genome.path): predictor.genome.digest}
-    job = Job(plan, assembly.model_dump(mode="json"), planned, predictor.payload, files, _bases)
+    job = Job(plan, assembly.model_dump(mode="json"), planned, predictor.payload, files, settings.threads, _bases)
     told = (lambda done: progress(done, assembly.read)) if progress else None
     with parts_of(job, target, run) as parts:
         carry_out(job, parts, run, told)
