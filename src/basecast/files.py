@@ -46,6 +46,10 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         with partial.open("rb") as written:
             os.fsync(written.fileno())
         partial.replace(target)
+    except OSError as error:
+        if error.errno and error.filename is None:  # of what is written to an open file it says no name
+            error.filename = str(target)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
@@ -79,9 +83,13 @@ def remove_left_overs(path: str | os.PathLike[str]) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold ``path`` + ``.lock`` so that of several processes one builds and the others wait."""
-    with open(f"{path}.lock", "a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    """Hold ``path`` + ``.lock`` so that of several processes one builds and the others wait.
+
+    On a file system without locks nobody waits; what is built appears whole all the same.
+    """
+    with open(f"{path}.lock", "a+") as handle:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 

@@ -60,10 +60,11 @@ def is_asked_to_stop() -> bool:
 
 
 def _asked(number: int, frame: FrameType | None) -> None:
-    if number == signal.SIGINT or not _wish.depth or _wish.number is not None:
+    if number == signal.SIGINT or not _wish.depth:
         raise _interrupted(number)
-    _wish.number = number
-    signal.alarm(GRACE)
+    if _wish.number is None:  # schedulers may say it twice
+        _wish.number = number
+        signal.alarm(GRACE)
 
 
 def _late(number: int, frame: FrameType | None) -> None:

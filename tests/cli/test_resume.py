@@ -332,7 +332,6 @@ def test_other_inputs_are_refused_by_name(
     assert score(source, target).code == 0
 
 
-@pytest.mark.xfail(reason="the plan does not know of aliases")
 def test_other_contig_aliases_are_another_run(
     score: Run, source: Path, interrupted: Callable[..., Path], tmp_path: Path
 ) -> None:

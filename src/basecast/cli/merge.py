@@ -25,15 +25,18 @@ def merge(output: str, /, *, work_dir: Path | None = None, log_format: Messages 
     log_format:
         Messages on standard error as text or as JSON lines.
     """
+    from basecast import __version__
     from basecast.cli import predict, variant
     from basecast.effects.annotate import merge_variants
-    from basecast.errors import InputError
+    from basecast.errors import InputError, UsageError
     from basecast.inference.shards import Parts, RunSettings
     from basecast.prediction.predict import merge_sites
 
     console = Console(log_format)
     with contextlib.closing(Parts.existing(RunSettings(work_dir=work_dir).folder(output))) as parts:
-        verb = parts.assembly.get("verb")
+        verb, version = parts.assembly.get("verb"), parts.plan.get("basecast")
+        if version != __version__:
+            raise UsageError(f"{parts.folder} is of basecast {version}, this is {__version__}: merge with that one")
         if verb == "variant":
             return variant.report(console, merge_variants(parts, output))
         if verb == "predict":

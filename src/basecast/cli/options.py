@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,10 @@ class RunOptions:
     num_workers: Annotated[int | None, Parameter(validator=Number(gte=1), metavar="N")] = None
     gpus_per_worker: Annotated[float, Parameter(validator=Number(gte=0), metavar="N")] = 0
 
+    def merging(self, output: str) -> str:
+        """The command that joins the parts of all shards."""
+        return shlex.join(["basecast", "merge", output, *(["--work-dir", str(self.work_dir)] if self.work_dir else [])])
+
     def settings(self) -> RunSettings:
         """The same as the library takes it.
 
@@ -107,7 +112,7 @@ class RunOptions:
         return RunSettings(
             restart=self.restart,
             work_dir=self.work_dir,
-            split=Split.parse(self.shard) if self.shard else None,
+            split=Split.parse(self.shard) if self.shard is not None else None,
             cluster=self.cluster,
             workers=self.num_workers,
             gpus_per_worker=self.gpus_per_worker,

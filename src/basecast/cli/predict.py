@@ -27,7 +27,7 @@ from basecast.cli.options import (
     Transcripts,
     settled,
 )
-from basecast.errors import counted
+from basecast.errors import UsageError, counted
 
 if TYPE_CHECKING:
     from basecast.prediction.predict import SiteSummary
@@ -105,7 +105,9 @@ def predict(
     from basecast.prediction.predictor import PredictSettings
     from basecast.zoo.catalogue import load_model
 
-    console = Console(log_format)
+    if annotation is None and (transcripts != "canonical" or canonical_tag is not None):
+        raise UsageError("--transcripts and --canonical-tag need genes: give an annotation with -A")
+    console, run_settings = Console(log_format), run.settings()
     package = load_model(model)
     genes = (
         Annotation.read(annotation, transcripts=transcripts, canonical_tag=canonical_tag)
@@ -137,11 +139,13 @@ def predict(
             regions=regions,
             settings=settings,
             output=SiteSettings(threshold=threshold, formats=format_, command=shlex.join(settled(command))),
-            run=run.settings(),
+            run=run_settings,
             progress=progress,
         )
     if run.shard:
-        console.say(f"shard {run.shard} is done; when all are: basecast merge {output}", **vars(summary))
+        console.say(
+            f"shard {run.shard} is done; when all are: {run.merging(output)}", model=spec.name, seconds=summary.seconds
+        )
         return 0
     return report(console, summary)
 

@@ -134,7 +134,7 @@ def variant(
     from basecast.genome.reference import Genome
     from basecast.zoo.catalogue import load_model
 
-    console = Console(log_format)
+    console, run_settings = Console(log_format), run.settings()
     package = load_model(model)
     settings = VariantSettings(
         rules=rules,
@@ -160,8 +160,8 @@ def variant(
         model=spec.name,
         device=device,
     )
-    if input_ == "-" or Path(input_).is_fifo():
-        console.say("the input is a pipe: if this run is interrupted it begins anew")
+    if "-" in (input_, output) or Path(input_).is_fifo():
+        console.say("the input or the output is a pipe: if this run is interrupted it begins anew")
     with console.progress("records") as progress:
         summary = annotate_variants(
             input_,
@@ -171,11 +171,13 @@ def variant(
             annotation=Annotation.read(annotation, transcripts=transcripts, canonical_tag=canonical_tag),
             settings=settings,
             output=written,
-            run=run.settings(),
+            run=run_settings,
             progress=progress,
         )
     if run.shard:
-        console.say(f"shard {run.shard} is done; when all are: basecast merge {output}", **vars(summary))
+        console.say(
+            f"shard {run.shard} is done; when all are: {run.merging(output)}", model=spec.name, seconds=summary.seconds
+        )
         return 0
     return report(console, summary)
 

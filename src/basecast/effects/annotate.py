@@ -17,14 +17,14 @@ from pydantic import Field
 from basecast import __version__
 from basecast.effects.build import on_this_build
 from basecast.effects.info import InfoFormat
-from basecast.effects.output import open_writer, writes_info
+from basecast.effects.output import check_output, open_writer, writes_info
 from basecast.effects.rules import REF_MISMATCH
 from basecast.effects.scorer import SHARD, Scorer, VariantSettings
 from basecast.effects.scores import Row
 from basecast.errors import InputError, UsageError, counted
 from basecast.files import remove_left_overs, sha256_of, whole_file
-from basecast.genome.annotated import check_target
 from basecast.genome.annotation import Annotation
+from basecast.genome.contigs import ContigNames
 from basecast.genome.reference import Genome
 from basecast.genome.variants import VariantReader, VariantRecord, info_keys_in
 from basecast.inference.jobs import Job, Shard, carry_out, parts_of
@@ -101,8 +101,8 @@ def annotate_variants(
     settings, output, run = settings or VariantSettings(), output or OutputSettings(), run or RunSettings()
     began = time.monotonic()
     source, target = str(source), str(target)
-    check_target(target, None if source == "-" else source)
-    through_pipe = target == "-" or not Path(source).is_file()
+    check_output(target, None if source == "-" else source)
+    through_pipe = "-" in (source, target) or (Path(source).exists() and not Path(source).is_file())
     if through_pipe and (run.split or run.cluster):
         raise UsageError("what is read or written through a pipe is scored in one process: give files with -I and -O")
     with VariantReader(source) as reader:
@@ -129,9 +129,10 @@ def annotate_variants(
         threads=settings.threads,
     )
     with parts_of(job, target, run) as parts:
-        carry_out(job, parts, run, progress)
+        n_records = carry_out(job, parts, run, progress)
         if run.split:
-            return Summary(model=assembly.model, device=assembly.device, seconds=round(time.monotonic() - began, 3))
+            seconds = round(time.monotonic() - began, 3)
+            return Summary(n_records, model=assembly.model, device=assembly.device, seconds=seconds)
         return merge_variants(parts, target, began)
 
 
@@ -163,6 +164,8 @@ class _Assembly(Frozen):
     source: str
     source_sha256: str
     reference: str
+    contigs: list[str]
+    """The first that the reference has."""
     model: str
     device: str
     info: InfoFormat
@@ -179,6 +182,7 @@ def _assembly(source: str, scorer: Scorer, output: OutputSettings, device: str) 
         source=str(Path(source).absolute()) if is_file else source,
         source_sha256=sha256_of(source) if is_file else "",
         reference=str(scorer.genome.path),
+        contigs=list(scorer.genome.lengths)[:4],
         model=scorer.package.spec.name,
         device=device,
         info=info,
@@ -195,6 +199,7 @@ def _plan(assembly: _Assembly, scorer: Scorer) -> dict[str, Any]:
         "input": assembly.source_sha256,
         "model": scorer.package.digest,
         "reference": scorer.genome.digest,
+        "aliases": scorer.genome.aliases_digest,
         "annotation": f"{scorer.annotation.digest} {scorer.annotation.selection}",
         **scorer.settings.model_dump(mode="json", exclude={"threads", "memory"}),
         "device": assembly.device,
@@ -243,10 +248,10 @@ def _write(
             if progress:
                 progress(summary.records)
     if unknown:
+        names = ContigNames(assembly.contigs, source=assembly.reference)
+        said = names.describe_unknown(next(iter(unknown)), reader.name)
         summary.warnings.append(
-            f"{counted(unknown.total(), 'record')} of {reader.name} on {counted(len(unknown), 'contig')} that "
-            f"{assembly.reference} has not ({next(iter(unknown))!r} ...): pass --contig-aliases or rename with "
-            "bcftools annotate --rename-chrs"
+            f"{counted(unknown.total(), 'record')} on {counted(len(unknown), 'unknown contig')}: {said}"
         )
     if writer.not_sorted:
         summary.warnings.append(writer.not_sorted)

@@ -16,7 +16,7 @@ from basecast.effects.info import InfoFormat
 from basecast.effects.scores import Row, collect
 from basecast.errors import BasecastError
 from basecast.files import whole_file
-from basecast.genome.annotated import AnnotatedWriter, check_target
+from basecast.genome.annotated import AnnotatedWriter, check_target, kind_of
 from basecast.genome.variants import VariantReader, VariantRecord
 from basecast.spec import Provenance
 
@@ -41,6 +41,17 @@ class ScoreWriter(Protocol):
 def writes_info(target: str) -> bool:
     """Whether scores go into INFO of a variant file there, not into a table."""
     return not target.lower().endswith(_TABLES)
+
+
+def check_output(target: str, source: str | None) -> None:
+    """Stop before any work where ``target`` could not be written.
+
+    Raises:
+        UsageError: its suffix says nothing, its folder is missing, it is a folder, or it is the input itself.
+    """
+    check_target(target, source)
+    if writes_info(target):
+        kind_of(target)
 
 
 def open_writer(

@@ -71,7 +71,7 @@ class AnnotatedWriter:
     ) -> None:
         self.path = str(path)
         self.not_sorted: str | None = None
-        self._kind = _kind_of(self.path)
+        self._kind = kind_of(self.path)
         check_target(path, reader.path)
         self._reader = reader
         self._removed = {key.encode() for key in remove_keys}
@@ -189,7 +189,12 @@ class _Order:
         self.broken = self.broken or f"record {record.number}, {record.contig}:{record.position}, comes {after}"
 
 
-def _kind_of(path: str) -> str:
+def kind_of(path: str) -> str:
+    """What is written there, by the suffix.
+
+    Raises:
+        UsageError: it is none that is known.
+    """
     if path == "-":
         return path
     for suffix, kind in _SUFFIXES.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Mapping
 from functools import cached_property
@@ -54,6 +56,12 @@ class Genome:
     def digest(self) -> str:
         """SHA-256 of the file, in hex."""
         return sha256_of(self.path)
+
+    @property
+    def aliases_digest(self) -> str | None:
+        """SHA-256 of the aliases, in hex; None without."""
+        pairs = json.dumps(sorted(self._table.items())) if self._table else ""
+        return hashlib.sha256(pairs.encode()).hexdigest() if pairs else None
 
     def resolve(self, name: str) -> str | None:
         """The file's own name of the contig that another file calls ``name``; None if there is none."""

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -56,7 +56,7 @@ def on_cluster(
     *,
     files: Mapping[str, str],
     threads: int | None = None,
-) -> Iterator[_Result]:
+) -> Generator[_Result]:
     """Do shards on the cluster at ``run.cluster``, which is left as it was found.
 
     A shard is taken from ``shards`` when a worker has room for it. After a signal none is taken, and the results end
@@ -161,17 +161,19 @@ class _Crew:
         return (bool(self.again) or not self.is_drained) and not is_asked_to_stop()
 
     def _hand_out(self, shards: Iterator[_Shard]) -> None:
-        """A second shard waits at each actor, so that none is idle; before that, each has its first."""
+        """Each actor has its first, then a second waits there; but what a lost one had is alone, to see what ends it."""
         for depth in range(_SHARDS_A_WORKER):
             for hand in self.hands:
-                if hand.is_ready and len(hand.shards) <= depth and (shard := self._next(shards)) is not None:
+                if not hand.is_ready or len(hand.shards) > depth or hand.shards.keys() & self.ended.keys():
+                    continue
+                if (shard := self._next(shards, alone=not hand.shards)) is not None:
                     hand.shards[shard[0]] = shard
                     self._await(hand, hand.actor.do.remote(shard[1]), partial(self._did, hand, shard[0]))
 
-    def _next(self, shards: Iterator[_Shard]) -> _Shard | None:
+    def _next(self, shards: Iterator[_Shard], alone: bool) -> _Shard | None:
         if not self._may_begin():
             return None
-        if self.again:
+        if self.again and alone:
             return self.again.popleft()
         shard = next(shards, None)
         self.is_drained = shard is None
@@ -224,14 +226,14 @@ class _Crew:
         return number, payload
 
     def _lose(self, hand: _Hand) -> None:
-        """Its shards go to others; the one that it was doing may be why it is lost."""
+        """Its shards go to others; one of them may be why it is lost."""
         _ray().kill(hand.actor)  # it may only be out of reach
         self.hands.remove(hand)
         self.awaited = {reference: told for reference, told in self.awaited.items() if told[0] is not hand}
         self.again.extendleft(reversed(hand.shards.values()))
         if not hand.is_ready:
             self.failures += 1
-        for number in list(hand.shards)[:1]:
+        for number in hand.shards:
             self.ended[number] += 1
             if self.ended[number] == _TRIES:
                 raise BasecastError(
@@ -243,9 +245,10 @@ class _Crew:
 
 def _first_done(references: Collection[Any]) -> Any:
     """One that is done, or None after a nap: Ray's own waiting would not pass on what a signal raises."""
-    done = _ray().wait(list(references), timeout=0, fetch_local=False)[0] if references else []
-    if done:
-        return done[0]
+    if references:
+        done, _ = _ray().wait(list(references), num_returns=len(references), timeout=0, fetch_local=False)
+        if done:
+            return done[0]
     time.sleep(_NAP)
     return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,11 +47,14 @@ def parts_of(job: Job, target: str, run: RunSettings) -> Iterator[Parts]:
         yield parts
 
 
-def carry_out(job: Job, parts: Parts, run: RunSettings, progress: Callable[[int], None] | None = None) -> None:
+def carry_out(job: Job, parts: Parts, run: RunSettings, progress: Callable[[int], None] | None = None) -> int:
     """Do every shard that is this process's and has no part yet; a signal lets the one under way be finished.
 
     Args:
         progress: is told how many records or bases are done.
+
+    Returns:
+        How many are this process's.
 
     Raises:
         InterruptedRunError: a signal came; what is done stays.
@@ -68,19 +71,19 @@ def carry_out(job: Job, parts: Parts, run: RunSettings, progress: Callable[[int]
                 sizes[number] = job.size(items)
                 yield number, items
 
-    results = _runner(job, run)(left())
-    while True:
-        with finish_first():
-            found = next(results, None)
-            if found is None:
-                return
-            parts.save(*found)
-        done += sizes.pop(found[0])
-        if progress:
-            progress(done)
+    with contextlib.closing(_runner(job, run)(left())) as results:
+        while True:
+            with finish_first():
+                found = next(results, None)
+                if found is None:
+                    return done
+                parts.save(*found)
+            done += sizes.pop(found[0])
+            if progress:
+                progress(done)
 
 
-def _runner(job: Job, run: RunSettings) -> Callable[[Iterator[Shard]], Iterator[tuple[int, bytes]]]:
+def _runner(job: Job, run: RunSettings) -> Callable[[Iterator[Shard]], Generator[tuple[int, bytes]]]:
     if run.cluster is not None:
         from basecast.inference.cluster import on_cluster
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,9 @@ class RunSettings(Frozen):
         return Split.parse(value) if isinstance(value, str) else value
 
     def device(self, own: object) -> str:
-        """What the shards run on, where this process has ``own``."""
-        return str(own) if self.cluster is None else "cuda" if self.gpus_per_worker else "cpu"
+        """The kind of device that the shards run on, where this process has ``own``."""
+        own = str(own).split(":")[0]  # not which of several: shards may run on all of them
+        return own if self.cluster is None else "cuda" if self.gpus_per_worker else "cpu"
 
     def engine_settings(self, device: str, memory: int | None) -> dict[str, Any]:
         """Device and memory of engines, settled here where workers are to agree."""
@@ -167,12 +169,17 @@ class Parts:
                 partial.write_text(json.dumps({**given, "count": count}))
 
     def _refuse(self, before: dict[str, Any], now: dict[str, Any]) -> None:
-        if changed := sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)):
-            key = changed[0]
-            raise UsageError(
-                f"{self.folder} holds a part of another run: {key} was {before.get(key)!r} and is {now.get(key)!r} "
-                "now; give the same command to go on, or --restart to begin anew"
-            )
+        if before == now:
+            return
+        was, is_now = _leaves(before), _leaves(now)
+        different = [key for key in was.keys() | is_now.keys() if was.get(key, ...) != is_now.get(key, ...)]
+        # a value before the header line that quotes it
+        key = min(different, key=lambda key: (key.rpartition(".")[2].isdigit(), key))
+        begin = f"remove {self.folder}" if self.split else "--restart"
+        raise UsageError(
+            f"{self.folder} holds a part of another run: {key} was {was.get(key)!r} and is {is_now.get(key)!r} "
+            f"now; give the same command to go on, or {begin} to begin anew"
+        )
 
     def close(self) -> None:
         """Let go of the folder; what is done stays."""
@@ -233,17 +240,21 @@ class Parts:
     def remove(self) -> None:
         """The output is there: the parts are not needed any more."""
         self._clear()
-        for lock in self.folder.glob("lock*"):
-            lock.unlink()
-        if self.folder.suffix == ".basecast" and not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        self._unlink(r"lock(-plan|-\d+-of-\d+)?")
+        self.close()  # before the folder goes: NFS keeps a file that is open
+        if self.folder.suffix == ".basecast":
+            with contextlib.suppress(OSError):  # it holds something else
+                self.folder.rmdir()
 
     def _clear(self) -> None:
-        for part in self.folder.glob("part-*"):
-            part.unlink()
-        for left in self.folder.glob(".*.partial"):
-            left.unlink()
-        (self.folder / "plan.json").unlink(missing_ok=True)
+        self._unlink(r"part-\d{6,}|\.(part-\d{6,}|plan\.json)\.\w+\.partial")
+        self._unlink(r"plan\.json")  # last: parts without a plan would be taken for those of the next
+
+    def _unlink(self, pattern: str) -> None:
+        """Remove what is ours: a --work-dir may hold other files."""
+        for path in self.folder.iterdir():
+            if re.fullmatch(pattern, path.name):
+                path.unlink()
 
     def _path(self, shard: int) -> Path:
         return self.folder / f"part-{shard:06d}"
@@ -254,4 +265,15 @@ def _read(header: Path) -> dict[str, Any]:
         said = json.loads(header.read_text())
         return {name: said[name] for name in ("plan", "assembly", "count")}
     except (ValueError, TypeError, KeyError):
-        raise UsageError(f"{header} is damaged: begin anew with --restart") from None
+        raise UsageError(
+            f"{header} is damaged or not of basecast: give another --work-dir, or --restart to remove it and begin anew"
+        ) from None
+
+
+def _leaves(value: Any, name: str = "") -> dict[str, Any]:
+    """Single values, and lists of numbers, by their dotted names."""
+    inner: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, dict) else ()
+    if isinstance(value, list) and all(isinstance(x, str) for x in value):
+        inner = enumerate(value)
+    found = {at: leaf for key, x in inner for at, leaf in _leaves(x, f"{name}.{key}" if name else str(key)).items()}
+    return found or ({name: value} if name else {})

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from basecast.files import remove_left_overs
 from basecast.genome.signal import write_bigwig
 from basecast.genome.sites import SITE_SCHEMA, write_bed, write_hints, write_parquet, write_spsc
 from basecast.inference.shards import Parts
@@ -81,40 +82,29 @@ def _once(table: pl.DataFrame) -> pl.DataFrame:
     return table.group_by(_SITE, maintain_order=True).agg(pl.max("probability")).select(list(SITE_SCHEMA))
 
 
-def _beds(prefix: str, sites: Sites) -> list[str]:
-    paths = {kind: f"{prefix}.{kind}.bed.gz" for kind in KINDS}
-    for kind, path in paths.items():
-        write_bed(path, sites.rows(kind), sites.lengths)
-    return list(paths.values())
+def _bed(kind: str) -> Callable[[str, Sites], None]:
+    return lambda path, sites: write_bed(path, sites.rows(kind), sites.lengths)
 
 
-def _bigwigs(prefix: str, sites: Sites) -> list[str]:
-    paths = {(kind, strand): f"{prefix}.{kind}.{name}.bw" for kind in KINDS for strand, name in STRANDS.items()}
-    for (kind, strand), path in paths.items():
-        write_bigwig(path, sites.lengths, sites.signal(kind, strand))
-    return list(paths.values())
+def _bigwig(kind: str, strand: str) -> Callable[[str, Sites], None]:
+    return lambda path, sites: write_bigwig(path, sites.lengths, sites.signal(kind, strand))
 
 
-def _table(
-    suffix: str, writer: Callable[[str, Iterator[pl.DataFrame]], None], threshold: float | None = None
-) -> Callable[[str, Sites], list[str]]:
-    def written(prefix: str, sites: Sites) -> list[str]:
-        path = f"{prefix}.{suffix}"
-        writer(path, sites.rows(threshold=threshold))
-        return [path]
-
-    return written
-
-
-FORMATS: dict[Format, Callable[[str, Sites], list[str]]] = {
-    "bed": _beds,
-    "bigwig": _bigwigs,
-    "parquet": _table("parquet", write_parquet),
-    "spsc": _table("spsc.tsv.gz", write_spsc, FLOORS["spsc"]),
-    "hints": _table("hints.gff", write_hints),
+FORMATS: dict[Format, dict[str, Callable[[str, Sites], None]]] = {
+    "bed": {f"{kind}.bed.gz": _bed(kind) for kind in KINDS},
+    "bigwig": {f"{kind}.{name}.bw": _bigwig(kind, strand) for kind in KINDS for strand, name in STRANDS.items()},
+    "parquet": {"parquet": lambda path, sites: write_parquet(path, sites.rows())},
+    "spsc": {"spsc.tsv.gz": lambda path, sites: write_spsc(path, sites.rows(threshold=FLOORS["spsc"]))},
+    "hints": {"hints.gff": lambda path, sites: write_hints(path, sites.rows())},
 }
+"""The files of each format, by the end of their names."""
 
 
 def write(name: Format, prefix: str, sites: Sites) -> list[str]:
-    """Write one format; the paths of its files."""
-    return FORMATS[name](prefix, sites)
+    """Write one format over what a killed run may have left; the paths of its files."""
+    paths = {f"{prefix}.{end}": writer for end, writer in FORMATS[name].items()}
+    for path, writer in paths.items():
+        for index in ("", ".tbi", ".csi"):
+            remove_left_overs(path + index)
+        writer(path, sites)
+    return list(paths)

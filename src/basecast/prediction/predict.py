@@ -22,11 +22,15 @@ from basecast.inference.shards import Parts, RunSettings
 from basecast.prediction.output import FLOORS, FORMATS, Format, Sites, write
 from basecast.prediction.predictor import Predictor, PredictSettings
 from basecast.prediction.stretches import Stretch, shards, stretches
+from basecast.spec import LocalReach
 from basecast.spec.model import Frozen
 from basecast.zoo.package import Package
 
 _WORK = {"cpu": 2e11, "cuda": 1e14}
 """Multiplications of a shard, some 5 s: it must be done before a scheduler's patience ends."""
+
+_LONGEST = 4_000_000
+"""Bases of a shard, however quick the model is: all of its values are in memory."""
 
 
 class SiteSettings(Frozen):
@@ -92,13 +96,14 @@ def predict_sites(
     span = _span(predictor, device)
 
     def planned() -> Iterator[Shard]:
-        return shards(_stretches(predictor, within, span), span)
+        return shards(_stretches(predictor, within, span), span, _context(predictor))
 
     plan = {
         "verb": "predict",
         "basecast": __version__,
         "model": predictor.package.digest,
         "reference": predictor.genome.digest,
+        "aliases": predictor.genome.aliases_digest,
         "annotation": _words(predictor.annotation),
         "regions": sha256_of(regions) if regions is not None else None,
         **predictor.settings.model_dump(mode="json", exclude={"threads", "memory", "context", "device"}),
@@ -112,9 +117,10 @@ def predict_sites(
     job = Job(plan, assembly.model_dump(mode="json"), planned, predictor.payload, files, settings.threads, _bases)
     told = (lambda done: progress(done, assembly.read)) if progress else None
     with parts_of(job, target, run) as parts:
-        carry_out(job, parts, run, told)
+        read = carry_out(job, parts, run, told)
         if run.split:
-            return SiteSummary(model=assembly.model, device=device, seconds=round(time.monotonic() - began, 3))
+            seconds = round(time.monotonic() - began, 3)
+            return SiteSummary(bases=read, model=assembly.model, device=device, seconds=seconds)
         return merge_sites(parts, target, began)
 
 
@@ -215,7 +221,13 @@ def _span(predictor: Predictor, device: str) -> int:
     """Bases of a shard: whole tiles, of about the work that a shard may take."""
     weights = sum(x.numel() for network in predictor.package.networks for x in network.parameters())
     tile = predictor.engine.longest_tile
-    return max(int(_WORK[device.split(":")[0]] / max(weights, 1)) // tile, 1) * tile
+    return max(min(int(_WORK[device] / max(weights, 1)), _LONGEST) // tile, 1) * tile
+
+
+def _context(predictor: Predictor) -> int:
+    reach = predictor.package.spec.reach
+    assert isinstance(reach, LocalReach)  # as all that give splice sites
+    return reach.left + reach.right
 
 
 def _bases(items: Sequence[Any]) -> int:

@@ -118,8 +118,10 @@ class Predictor:
     def _request(self, item: Stretch) -> Request:
         source = self.genome if self.context == "genomic" else Masked(self.genome, item.contig, item.low, item.high)
         size = item.end - item.start
-        step = max(1 << size.bit_length() >> 4, 16)
-        return Request(source, item.contig, item.start, item.start + -(-size // step) * step, item.strand)
+        if size < self.engine.longest_tile:  # scaffolds of many lengths get few, and run in batches
+            step = max(1 << size.bit_length() >> 4, 16)
+            size = min(-(-size // step) * step, self.engine.longest_tile)
+        return Request(source, item.contig, item.start, item.start + size, item.strand)
 
     def _found(self, item: Stretch, values: NDArray[np.float32]) -> pl.DataFrame:
         positions, kinds = np.nonzero(values >= self.settings.floor)
@@ -139,11 +141,10 @@ class Predictor:
         """The gene whose body was read; where none was, those that lie there on the strand, joined by commas."""
         if item.gene or self.annotation is None or not len(positions):
             return pl.repeat(item.gene, len(positions), dtype=pl.String, eager=True)
-        names = np.full(len(positions), "", dtype=object)
+        names: list[dict[str, None]] = [{} for _ in positions]
         for transcript in self.annotation.overlapping(item.contig, item.start, item.end):
             if transcript.strand == item.strand:
                 name = gene_name(transcript.gene_name, transcript.gene_id)
                 for i in np.flatnonzero((positions >= transcript.start) & (positions < transcript.end)):
-                    if name not in names[i].split(","):
-                        names[i] = f"{names[i]},{name}" if names[i] else name
-        return pl.Series(names, dtype=pl.String)
+                    names[i][name] = None
+        return pl.Series([",".join(found) for found in names], dtype=pl.String)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
@@ -62,13 +64,13 @@ def stretches(
         yield from sorted(_cut(whole, span), key=lambda x: (x.start, x.strand, x.gene, x.end))
 
 
-def shards(items: Iterable[Stretch], most: int) -> Iterator[tuple[int, list[Stretch]]]:
-    """Consecutive stretches of ``most`` bases or a little more, numbered."""
+def shards(items: Iterable[Stretch], most: int, context: int = 0) -> Iterator[tuple[int, list[Stretch]]]:
+    """Consecutive stretches, each with ``context``, of ``most`` bases or a little more, numbered."""
     number = size = 0
     shard: list[Stretch] = []
     for item in items:
         shard.append(item)
-        size += item.end - item.start
+        size += item.end - item.start + context
         if size >= most or len(shard) >= _MOST_ITEMS:
             yield number, shard
             number, size, shard = number + 1, 0, []
@@ -109,10 +111,13 @@ def _of_genes(
     length: int,
 ) -> Iterator[Stretch]:
     shared: dict[str, list[tuple[int, int]]] = {}
+    ends = [high for _, high in within]
     for start, end, strand, name in bodies:
-        for low, high in within:
+        for low, high in itertools.islice(within, bisect.bisect_right(ends, start), None):
+            if low >= end:
+                break
             a, b = max(start, low), min(end, high)
-            for s in _read(strands, strand) if a < b else "":
+            for s in _read(strands, strand):
                 if masked:
                     yield Stretch(contig, a, b, s, start, end, name)
                 else:
