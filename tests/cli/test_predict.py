@@ -187,7 +187,6 @@ def test_a_wrong_option_is_exit_2(options: tuple[str, ...], said: str, predict: 
     refused(predict(*options), tmp_path, 2, said)
 
 
-@pytest.mark.xfail(reason="without genes they are not looked at")
 @pytest.mark.parametrize("options", [("--transcripts", "all"), ("--canonical-tag", "x")], ids=" ".join)
 def test_options_of_genes_need_genes(options: tuple[str, ...], predict: Predict, tmp_path: Path) -> None:
     refused(predict(*options), tmp_path, 2, "need genes: give an annotation with -A")

@@ -77,7 +77,7 @@ def test_a_lost_worker_is_replaced_and_nobody_hears_of_it(
 def test_a_worker_has_its_cpus_and_ends_with_the_run(near: Rays) -> None:
     results = on_cluster(Telling(0.1), numbered(1000), settings(near, workers=None), files={}, threads=2)
     told = [json.loads(next(results)[1]) for _ in range(8)]
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert {said["threads"] for said in told} == {2}
     pids = {said["pid"] for said in told}
     assert len(pids) == 2  # of two CPUs each, on two nodes of two

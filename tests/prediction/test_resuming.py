@@ -180,7 +180,6 @@ def test_a_run_killed_again_and_again(given: list[object], undisturbed: dict[str
     assert finished() == undisturbed
 
 
-@pytest.mark.xfail(reason="what a killed run was writing stays")
 def test_what_a_killed_run_was_writing_is_removed(begun: None, given: list[object]) -> None:
     remains = [".out.donor.bed.gz.0123abcd.partial", ".out.acceptor.minus.bw.0123abcd.partial"]
     for name in remains:
@@ -271,7 +270,6 @@ def test_another_run_is_refused_by_what_differs(
     assert len(list(Path("out.basecast").glob("part-*"))) == BEGUN + 1
 
 
-@pytest.mark.xfail(reason="the plan does not know of aliases")
 def test_other_contig_aliases_are_another_run(files: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """They say which contig a gene is on."""
     write_genes(Path("genes.tsv"), [("G", "x", "+", 0, 500), ("I", "b", "+", 0, 500)])

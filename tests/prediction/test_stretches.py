@@ -81,21 +81,19 @@ def test_shards_are_the_stretches_in_order(sizes: list[int], most: int, most_ite
         assert number == len(found) - 1 or sum(size) >= most or len(shard) == most_items
 
 
-def test_a_million_scaffolds_make_shards_of_bounded_size() -> None:
-    lengths = {f"s{i}": 300 for i in range(20_000)}
+def test_many_scaffolds_make_shards_of_bounded_size() -> None:
+    lengths = {f"s{i}": 300 for i in range(10_000)}
     found = stretches(genome(lengths), None, None, masked=False, strands="both", span=10**9)
     sizes = [len(shard) for _, shard in shards(found, 10**9)]
-    assert sizes == [5000] * 8
+    assert sizes == [5000] * 4
 
 
-@pytest.mark.xfail(reason="the context of a stretch is work too")
 def test_scaffolds_with_long_context_make_small_shards() -> None:
     items = [Stretch(f"s{i}", 0, 300, "+", 0, 300) for i in range(1000)]
     sizes = [len(shard) for _, shard in shards(items, 100_000, 10_000)]  # type: ignore[call-arg]
     assert sizes == [10] * 100
 
 
-@pytest.mark.xfail(reason="each gene looks at each region")
 def test_planning_grows_with_regions_and_genes_not_with_their_product() -> None:
     def calls(n: int) -> int:
         within = [Interval("c", 100 * i, 100 * i + 50) for i in range(n)]

@@ -161,7 +161,7 @@ class _Crew:
         return (bool(self.again) or not self.is_drained) and not is_asked_to_stop()
 
     def _hand_out(self, shards: Iterator[_Shard]) -> None:
-        """Each actor has its first, then a second waits there; but what a lost one had is alone, to see what ends it."""
+        """Each has its first, then a second waits there; but what a lost one had is alone, to see what ends it."""
         for depth in range(_SHARDS_A_WORKER):
             for hand in self.hands:
                 if not hand.is_ready or len(hand.shards) > depth or hand.shards.keys() & self.ended.keys():

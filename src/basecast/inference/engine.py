@@ -10,9 +10,9 @@ import contextlib
 import copy
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,7 +23,6 @@ from basecast.errors import InputError, OutOfMemoryError, UsageError
 from basecast.genome.sequence import Tokens, reverse_complement
 from basecast.genome.source import Source
 from basecast.inference.delta import (
-    Change,
     altered_embedding,
     batches,
     change_between,
@@ -35,34 +34,17 @@ from basecast.inference.delta import (
 from basecast.inference.device import available_memory, available_threads, choose_device, is_out_of_memory
 from basecast.inference.ensemble import Answer, Values
 from basecast.inference.remembered import Remembered
-from basecast.inference.request import Request, flip
+from basecast.inference.request import Altered, Request, Window, asked, flip
+from basecast.inference.threads import Threads
 from basecast.inference.tiling import Tile, preferred_tile, tiles
 from basecast.models.layers import Convolution, make_one_hot, padded
-from basecast.spec import Input, LocalReach
+from basecast.models.network import Network
+from basecast.spec import Input, LocalReach, Member
 from basecast.zoo.package import Package
 
 Mode = Literal["delta", "valid", "full"]
 _CACHE_SHARE = 8
 _LIVE_TENSORS = 8
-
-
-@dataclass(frozen=True, eq=False)
-class _Window:
-    """What a network is shown, in the orientation of the request's strand; ``key`` is equal where all of it is."""
-
-    request: Request
-    tile: Tile
-    tokens: Tokens
-    inputs: Mapping[str, Float[np.ndarray, "channels bins"]]
-    key: bytes
-
-
-class _Altered(NamedTuple):
-    """A window, another that it is altered from, and where they differ."""
-
-    ref: _Window
-    alt: _Window
-    change: Change
 
 
 class Engine:
@@ -111,6 +93,8 @@ class Engine:
         dtype = torch.float64 if precision == "fp64" else torch.float32
         self._dtype = dtype
         self._networks = [copy.deepcopy(network).to(self.device, dtype).eval() for network in package.networks]
+        self._members = list(zip(self.spec.members, self._networks, strict=True))
+        self._pool = Threads(self.threads if self.device.type == "cpu" and mode != "full" else 1)
         widest = max(
             (m.out_channels for n in self._networks for m in n.modules() if isinstance(m, Convolution)), default=64
         )
@@ -161,17 +145,10 @@ class Engine:
         """
         if self._runner is not self:
             return self._runner.evaluate(requests, outputs, tracks)
-        known = {output.name: len(output.tracks) for output in self.spec.outputs}
-        names = tuple(outputs) if outputs is not None else tuple(known)
-        chosen = {name: list(indices) for name, indices in (tracks or {}).items()}
-        for name in (*names, *chosen):
-            if name not in known:
-                raise UsageError(f"{self.spec.name} has no output {name!r}, only {list(known)}")
-            if not set(chosen.get(name, [])) <= set(range(known[name])):
-                raise UsageError(f"{name} of {self.spec.name} has tracks 0 to {known[name] - 1}, not {chosen[name]}")
+        names, chosen = asked(self.spec, outputs, tracks)
         plan = [self._windows(request, repr((names, chosen)).encode()) for request in requests]
         done: dict[bytes, Values] = {}
-        missing: dict[bytes, _Window] = {}
+        missing: dict[bytes, Window] = {}
         for window in (window for windows in plan for window in windows):
             if (values := self._remembered.get(window.key)) is not None:
                 done[window.key] = values
@@ -181,8 +158,10 @@ class Engine:
             done[key] = values
             del missing[key]
             self._remembered.put(key, values)
-        for batch in self._batches(list(missing.values())):
-            for window, values in zip(batch, self._run(batch, names, chosen), strict=True):
+        together = list(self._batches(list(missing.values())))
+        ran = self._pool.each([partial(self._run, batch, names, chosen) for batch in together])
+        for batch, found in zip(together, ran, strict=True):
+            for window, values in zip(batch, found, strict=True):
                 done[window.key] = values
                 self._remembered.put(window.key, values)
         return [
@@ -190,7 +169,7 @@ class Engine:
             for windows in plan
         ]
 
-    def _windows(self, request: Request, salt: bytes) -> list[_Window]:
+    def _windows(self, request: Request, salt: bytes) -> list[Window]:
         for condition in self.spec.conditions:
             if request.conditions.get(condition.name) not in condition.values:
                 raise UsageError(f"{self.spec.name} needs {condition.name}, one of {', '.join(condition.values)}")
@@ -204,24 +183,27 @@ class Engine:
             inputs = {item.name: self._input(item, request, tile) for item in self.spec.inputs[1:]}
             for values in inputs.values():
                 digest.update(values.tobytes())
-            windows.append(_Window(request, tile, tokens, inputs, digest.digest()))
+            windows.append(Window(request, tile, tokens, inputs, digest.digest()))
         return windows
 
-    def _batches(self, windows: list[_Window]) -> Iterator[list[_Window]]:
+    def _batches(self, windows: list[Window]) -> Iterator[list[Window]]:
         """Windows of one length together, in order, as many as the memory takes."""
-        by_length: dict[int, list[_Window]] = {}
+        by_length: dict[int, list[Window]] = {}
         for window in windows:
             by_length.setdefault(window.tokens.size, []).append(window)
         for length, alike in by_length.items():
             i = 0
             while i < len(alike):
-                fits = max(self.memory // 2 // (self._bytes_a_base * length), 1)
+                fits = max(self.memory // 2 // (self._bytes_a_base * length * self._pool.n), 1)
                 size = min(fits, self.largest_batch)
                 yield alike[i : i + size]
                 i += size
 
-    def _run(self, batch: list[_Window], names: tuple[str, ...], chosen: Mapping[str, list[int]]) -> list[Values]:
+    def _run(self, batch: list[Window], names: tuple[str, ...], chosen: Mapping[str, list[int]]) -> list[Values]:
         """Values of each window, in the window's own orientation; a batch too large for the device is halved."""
+        if len(batch) > (size := self.largest_batch):
+            parts = [batch[i : i + size] for i in range(0, len(batch), size)]
+            return [values for part in parts for values in self._run(part, names, chosen)]
         try:
             return self._forward(batch, names, chosen)
         except (RuntimeError, MemoryError) as error:
@@ -234,29 +216,33 @@ class Engine:
                 ) from error
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        self.largest_batch = half = len(batch) // 2
-        return self._run(batch[:half], names, chosen) + self._run(batch[half:], names, chosen)
+        self.largest_batch = len(batch) // 2
+        return self._run(batch, names, chosen)
 
-    def _forward(self, batch: list[_Window], names: tuple[str, ...], chosen: Mapping[str, list[int]]) -> list[Values]:
+    def _forward(self, batch: list[Window], names: tuple[str, ...], chosen: Mapping[str, list[int]]) -> list[Values]:
         conditions = self._conditions(batch)
-        with self._arithmetic():
-            answer = Answer(self.spec, names, chosen, self.calibrated, self.device)
-            one_hot = self._one_hot(np.stack([window.tokens for window in batch]))
-            for member, network in zip(self.spec.members, self._networks, strict=True):
-                answer.add(member, network, partial(network.embed, one_hot, conditions))
-            return answer.values()
+        one_hot = self._one_hot(np.stack([window.tokens for window in batch]))
+        answer = Answer(self.spec, names, chosen, self.calibrated, self.device)
+
+        def given(member: Member, network: Network) -> dict[str, Tensor]:
+            with self._arithmetic():
+                return answer.of(member, network, partial(network.embed, one_hot, conditions))
+
+        for values in self._pool.each([partial(given, *pair) for pair in self._members]):
+            answer.add(values)
+        return answer.values()
 
     def _altered(
         self,
         requests: Sequence[Request],
-        plan: Sequence[Sequence[_Window]],
-        missing: Mapping[bytes, _Window],
+        plan: Sequence[Sequence[Window]],
+        missing: Mapping[bytes, Window],
         names: tuple[str, ...],
         chosen: Mapping[str, list[int]],
     ) -> Iterator[tuple[bytes, Values]]:
         """Missing windows that alter others, and those others, by their keys."""
         index = {id(request): i for i, request in enumerate(requests)}
-        groups: dict[tuple[Source, str, str], dict[bytes, _Altered]] = {}
+        groups: dict[tuple[Source, str, str], dict[bytes, Altered]] = {}
         for request, windows in zip(requests, plan, strict=True):
             base = request.base
             if base is None or id(base) not in index or windows[0].key not in missing:
@@ -266,27 +252,25 @@ class Engine:
                 ref, alt = references[0], windows[0]
                 change = change_between(ref.tokens, alt.tokens)
                 if change.is_inside:
-                    groups.setdefault((base.source, base.contig, base.strand), {})[alt.key] = _Altered(ref, alt, change)
+                    groups.setdefault((base.source, base.contig, base.strand), {})[alt.key] = Altered(ref, alt, change)
         given: set[bytes] = set()
         for group in groups.values():
             pairs = list(group.values())
             spans = [(pair.ref.tile.window_start, pair.ref.tile.window_end) for pair in pairs]
-            for start, end, members in stretches(spans, self._longest_stretch):
-                try:
-                    found = list(self._stretch(start, end, [pairs[i] for i in members], names, chosen))
-                except (RuntimeError, MemoryError) as error:
-                    if not is_out_of_memory(error):
-                        raise
-                    continue  # these windows are run whole
+            cut = [
+                partial(self._stretch, start, end, [pairs[i] for i in members], names, chosen)
+                for start, end, members in stretches(spans, self._longest_stretch)
+            ]
+            for found in self._pool.each(cut):
                 for key, values in found:
                     if key in missing and key not in given:
                         given.add(key)
                         yield key, values
 
     def _stretch(
-        self, start: int, end: int, pairs: Sequence[_Altered], names: tuple[str, ...], chosen: Mapping[str, list[int]]
-    ) -> Iterator[tuple[bytes, Values]]:
-        """Values of reference and altered windows within one stretch of the contig."""
+        self, start: int, end: int, pairs: Sequence[Altered], names: tuple[str, ...], chosen: Mapping[str, list[int]]
+    ) -> list[tuple[bytes, Values]]:
+        """Values of reference and altered windows within one stretch; none where it does not fit the device."""
         first = pairs[0].ref.request
         tokens = first.source.tokens(first.contig, start, end)
         if first.strand == "-":
@@ -297,26 +281,40 @@ class Engine:
         ]
         sizes = [pair.ref.tokens.size for pair in pairs]
         together = list(batches([pair.change for pair in pairs], sizes, self.largest_batch))
-        with self._arithmetic():
-            whole, *parts = (
-                Answer(self.spec, names, chosen, self.calibrated, self.device) for _ in range(len(together) + 1)
-            )
-            one_hot = self._one_hot(tokens[None])
-            for member, network in zip(self.spec.members, self._networks, strict=True):
+        whole, *parts = (
+            Answer(self.spec, names, chosen, self.calibrated, self.device) for _ in range(len(together) + 1)
+        )
+        one_hot = self._one_hot(tokens[None])
+
+        def given(member: Member, network: Network) -> list[dict[str, Tensor]]:
+            with self._arithmetic():
                 levels = levels_of(network, one_hot)
-                whole.add(member, network, partial(reference_embedding, network, levels))
+                found = [whole.of(member, network, partial(reference_embedding, network, levels))]
                 for part, indices in zip(parts, together, strict=True):
                     change = pairs[indices[0]].change
                     gained = [pairs[i].alt.tokens[change.start : change.start + change.gained] for i in indices]
                     patch, shifts = self._one_hot(np.stack(gained)), [offsets[i] for i in indices]
-                    part.add(member, network, partial(altered_embedding, network, levels, shifts, patch, change))
-            reference = whole.values()[0]
-            context = tokens.size - len(next(iter(reference.values())))
-            for pair, offset, size in zip(pairs, offsets, sizes, strict=True):
-                yield pair.ref.key, {name: x[offset : offset + size - context].copy() for name, x in reference.items()}
-            for part, indices in zip(parts, together, strict=True):
-                for i, values in zip(indices, part.values(), strict=True):
-                    yield pairs[i].alt.key, values
+                    embed = partial(altered_embedding, network, levels, shifts, patch, change)
+                    found.append(part.of(member, network, embed))
+                return found
+
+        try:
+            for found in self._pool.each([partial(given, *pair) for pair in self._members]):
+                for answer, values in zip((whole, *parts), found, strict=True):
+                    answer.add(values)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return []  # these windows are run whole
+        reference = whole.values()[0]
+        context = tokens.size - len(next(iter(reference.values())))
+        answers = [
+            (pair.ref.key, {name: x[offset : offset + size - context].copy() for name, x in reference.items()})
+            for pair, offset, size in zip(pairs, offsets, sizes, strict=True)
+        ]
+        for part, indices in zip(parts, together, strict=True):
+            answers += [(pairs[i].alt.key, values) for i, values in zip(indices, part.values(), strict=True)]
+        return answers
 
     def _one_hot(self, tokens: Tokens) -> Tensor:
         return make_one_hot(torch.from_numpy(tokens).to(self.device), self._dtype)
@@ -331,15 +329,16 @@ class Engine:
                 for network in self._networks:
                     stack.enter_context(padded(network))
             stack.enter_context(torch.inference_mode())
-            stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
+            if self.device.type == "cuda":  # of the whole process: not from several threads
+                stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
             stack.enter_context(autocast)
-            torch.set_num_threads(self.threads)
+            torch.set_num_threads(1)  # windows and members have their threads: see Threads
             try:
                 yield
             finally:
                 torch.set_num_threads(before)
 
-    def _conditions(self, batch: list[_Window]) -> dict[str, Tensor]:
+    def _conditions(self, batch: list[Window]) -> dict[str, Tensor]:
         """What the networks take beside the sequence, in the windows' orientation."""
         given: dict[str, Tensor] = {}
         for condition in self.spec.conditions:
@@ -370,7 +369,7 @@ class Engine:
         return np.ascontiguousarray(found[:, ::-1] if request.strand == "-" else found)
 
     def _assemble(
-        self, name: str, windows: list[_Window], values: list[np.ndarray], chosen: Mapping[str, list[int]]
+        self, name: str, windows: list[Window], values: list[np.ndarray], chosen: Mapping[str, list[int]]
     ) -> Float[np.ndarray, ...]:
         """One array of a request's tiles, in the order of the contig."""
         output = self.spec.output(name)

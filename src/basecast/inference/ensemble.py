@@ -16,7 +16,7 @@ Values = dict[str, Float[np.ndarray, "..."]]
 
 
 class Answer:
-    """The values of one batch: heads, temperature and link of each member as it comes, then the mean over members.
+    """The values of one batch: heads, temperature and link of each member, then the mean over members.
 
     Position outputs have tracks in dimension 1. A link over tracks (softmax) needs them all, so of such an output a
     subset of tracks is cut after it; of others only the chosen ones are computed.
@@ -38,14 +38,15 @@ class Answer:
         self._sums: dict[str, Tensor] = {}
         self._counts = dict.fromkeys(names, 0)
 
-    def add(self, member: Member, network: Network, embed: Callable[[], Tensor]) -> None:
-        """One member, whose embedding is made only if it gives an output that is asked for."""
+    def of(self, member: Member, network: Network, embed: Callable[[], Tensor]) -> dict[str, Tensor]:
+        """What one member gives; its embedding is made only if an output of it is asked for."""
         wanted = [name for name in self._names if name in member.outputs]
         if not wanted:
-            return
+            return {}
         fed = {other for name in wanted for other in self._spec.output(name).auxiliary}
         needed = [output.name for output in self._spec.outputs if output.name in {*wanted, *fed}]
         logits = network.heads(embed(), needed, self._cut_early, {})
+        given = {}
         for name in wanted:
             x = logits[name].float() if logits[name].dtype != torch.float64 else logits[name]
             if stored := self._temperature.get(name):
@@ -56,6 +57,12 @@ class Answer:
             x = LINKS[self._spec.output(name).link](x, 1)
             if name in self._cut_late:
                 x = x.index_select(1, self._cut_late[name])
+            given[name] = x
+        return given
+
+    def add(self, given: Mapping[str, Tensor]) -> None:
+        """What ``of`` gave, member by member in their order."""
+        for name, x in given.items():
             self._sums[name] = self._sums[name] + x if name in self._sums else x
             self._counts[name] += 1
 

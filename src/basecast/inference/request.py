@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
 from basecast.errors import UsageError
+from basecast.genome.sequence import Tokens
 from basecast.genome.source import Source
-from basecast.spec import Output
+from basecast.inference.delta import Change
+from basecast.inference.tiling import Tile
+from basecast.spec import ModelSpec, Output
 
 
 @runtime_checkable
@@ -35,6 +38,44 @@ class Request:
     tracks: Mapping[str, TrackSource] = field(default_factory=dict)
     base: Request | None = None
     """The request on the unaltered source, where this one's source is altered; asked together they share work."""
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """What a network is shown, in the orientation of the request's strand; ``key`` is equal where all of it is."""
+
+    request: Request
+    tile: Tile
+    tokens: Tokens
+    inputs: Mapping[str, Float[np.ndarray, "channels bins"]]
+    key: bytes
+
+
+class Altered(NamedTuple):
+    """A window, another that it is altered from, and where they differ."""
+
+    ref: Window
+    alt: Window
+    change: Change
+
+
+def asked(
+    spec: ModelSpec, outputs: Sequence[str] | None, tracks: Mapping[str, Sequence[int]] | None
+) -> tuple[tuple[str, ...], dict[str, list[int]]]:
+    """The outputs asked for, all where None, and the tracks chosen of some.
+
+    Raises:
+        UsageError: an output or a track is not the model's.
+    """
+    known = {output.name: len(output.tracks) for output in spec.outputs}
+    names = tuple(outputs) if outputs is not None else tuple(known)
+    chosen = {name: list(indices) for name, indices in (tracks or {}).items()}
+    for name in (*names, *chosen):
+        if name not in known:
+            raise UsageError(f"{spec.name} has no output {name!r}, only {list(known)}")
+        if not set(chosen.get(name, [])) <= set(range(known[name])):
+            raise UsageError(f"{name} of {spec.name} has tracks 0 to {known[name] - 1}, not {chosen[name]}")
+    return names, chosen
 
 
 def flip(values: Float[np.ndarray, ...], output: Output, chosen: Sequence[int] | None = None) -> Float[np.ndarray, ...]:
