@@ -156,7 +156,7 @@ def report(console: Console, summary: SiteSummary) -> int:
         console.say(warning, level="warning")
     sites = " and ".join(counted(n, f"{kind} site") for kind, n in summary.sites.items())
     console.say(
-        f"{sites} in {summary.bases / 1e6:,.3f} Mb of {counted(summary.contigs, 'contig')} by {summary.model} "
+        f"{sites} in {counted(summary.bases, 'base')} of {counted(summary.contigs, 'contig')} by {summary.model} "
         f"on {summary.device} in {summary.seconds:.1f} s",
         **vars(summary),
     )

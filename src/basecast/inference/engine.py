@@ -44,6 +44,7 @@ from basecast.zoo.package import Package
 
 Mode = Literal["delta", "valid", "full"]
 _CACHE_SHARE = 8
+_IN_CACHE = 8_000  # bases of a batch, beyond which a CPU gains nothing from more windows
 _LIVE_TENSORS = 8
 
 
@@ -192,12 +193,10 @@ class Engine:
         for window in windows:
             by_length.setdefault(window.tokens.size, []).append(window)
         for length, alike in by_length.items():
-            i = 0
-            while i < len(alike):
-                fits = max(self.memory // 2 // (self._bytes_a_base * length * self._pool.n), 1)
-                size = min(fits, self.largest_batch)
-                yield alike[i : i + size]
-                i += size
+            fits = self.memory // 2 // (self._bytes_a_base * length * self._pool.n)
+            useful = _IN_CACHE // length if self.device.type == "cpu" else self.largest_batch
+            size = max(min(fits, useful, self.largest_batch), 1)
+            yield from (alike[i : i + size] for i in range(0, len(alike), size))
 
     def _run(self, batch: list[Window], names: tuple[str, ...], chosen: Mapping[str, list[int]]) -> list[Values]:
         """Values of each window, in the window's own orientation; a batch too large for the device is halved."""

@@ -106,7 +106,8 @@ def predict_sites(
         "aliases": predictor.genome.aliases_digest,
         "annotation": _words(predictor.annotation),
         "regions": sha256_of(regions) if regions is not None else None,
-        **predictor.settings.model_dump(mode="json", exclude={"threads", "memory", "context", "device"}),
+        **predictor.settings.model_dump(mode="json", exclude={"threads", "memory", "context", "device", "floor"}),
+        "least probability kept (--threshold, --format)": floor,
         "context": predictor.context,
         "device": device,
         "span": span,
@@ -121,11 +122,11 @@ def predict_sites(
         if run.split:
             seconds = round(time.monotonic() - began, 3)
             return SiteSummary(bases=read, model=assembly.model, device=device, seconds=seconds)
-        return merge_sites(parts, target, began)
+        return merge_sites(parts, target, began, predictor.genome)
 
 
-def merge_sites(parts: Parts, target: str, began: float | None = None) -> SiteSummary:
-    """Write the outputs of parts that are all there; then they are removed.
+def merge_sites(parts: Parts, target: str, began: float | None = None, genome: Genome | None = None) -> SiteSummary:
+    """Write the outputs of parts that are all there; then they are removed. ``genome`` is theirs, if it is open.
 
     Raises:
         InputError: parts are missing or damaged, or the genome is not there as it was.
@@ -134,7 +135,7 @@ def merge_sites(parts: Parts, target: str, began: float | None = None) -> SiteSu
     _check_prefix(target)
     assembly = _Assembly.model_validate(parts.assembly)
     parts.require(assembly.n_shards)
-    genome = Genome(assembly.reference)
+    genome = genome or Genome(assembly.reference)
     if genome.digest != assembly.reference_sha256:
         raise InputError(f"{assembly.reference} is not what it was when it was predicted: put it back, then merge")
     sites = Sites(parts, assembly.n_shards, assembly.threshold, genome.lengths)

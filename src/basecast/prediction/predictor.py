@@ -92,13 +92,24 @@ class Predictor:
         A donor is the last base of an exon, an acceptor the first. Contigs stand in the order of ``items``.
         """
         answers = self.engine.evaluate([self._request(item) for item in items], [SPLICE], {SPLICE: self._columns})
-        tables: dict[str, list[pl.DataFrame]] = {}
-        for item, answer in zip(items, answers, strict=True):
-            found = self._found(item, answer[SPLICE][: item.end - item.start])
-            if found.height:
-                tables.setdefault(item.contig, []).append(found)
-        ordered = [pl.concat(found).sort(ORDER) for found in tables.values()]
-        return pl.concat(ordered) if ordered else pl.DataFrame(schema=SITE_SCHEMA)
+        values = [answer[SPLICE][: item.end - item.start] for item, answer in zip(items, answers, strict=True)]
+        places = [np.nonzero(p >= self.settings.floor) for p in values]
+        positions = [at + item.start for item, (at, _) in zip(items, places, strict=True)]
+        rows = np.repeat(np.arange(len(items)), [len(at) for at in positions])
+        table = pl.DataFrame(  # one for all: a table costs as much as a scaffold
+            {
+                "contig": pl.Series([item.contig for item in items]).gather(rows),
+                "position": np.concatenate(positions),
+                "strand": pl.Series([item.strand for item in items]).gather(rows),
+                "kind": pl.Series(["acceptor", "donor"]).gather(np.concatenate([kinds for _, kinds in places])),
+                "probability": np.concatenate([p[place] for p, place in zip(values, places, strict=True)]),
+                "gene": [name for item, at in zip(items, positions, strict=True) for name in self._genes(item, at)],
+            },
+            schema=SITE_SCHEMA,
+        )
+        order = {contig: i for i, contig in enumerate(dict.fromkeys(item.contig for item in items))}
+        by_contig = pl.col("contig").replace_strict(order, return_dtype=pl.Int64)
+        return table.sort(by_contig, *ORDER, maintain_order=True)
 
     def payload(self, items: Sequence[Stretch]) -> bytes:
         """The sites of a shard as a Parquet file; the same values whatever was predicted before.
@@ -123,28 +134,14 @@ class Predictor:
             size = min(-(-size // step) * step, self.engine.longest_tile)
         return Request(source, item.contig, item.start, item.start + size, item.strand)
 
-    def _found(self, item: Stretch, values: NDArray[np.float32]) -> pl.DataFrame:
-        positions, kinds = np.nonzero(values >= self.settings.floor)
-        return pl.DataFrame(
-            {
-                "contig": pl.repeat(item.contig, len(positions), eager=True),
-                "position": positions + item.start,
-                "strand": pl.repeat(item.strand, len(positions), eager=True),
-                "kind": np.array(["acceptor", "donor"])[kinds],
-                "probability": values[positions, kinds],
-                "gene": self._genes(item, positions + item.start),
-            },
-            schema=SITE_SCHEMA,
-        )
-
-    def _genes(self, item: Stretch, positions: NDArray[np.int64]) -> pl.Series:
+    def _genes(self, item: Stretch, positions: NDArray[np.int64]) -> list[str]:
         """The gene whose body was read; where none was, those that lie there on the strand, joined by commas."""
-        if item.gene or self.annotation is None or not len(positions):
-            return pl.repeat(item.gene, len(positions), dtype=pl.String, eager=True)
+        if item.gene or self.annotation is None:
+            return [item.gene] * len(positions)
         names: list[dict[str, None]] = [{} for _ in positions]
         for transcript in self.annotation.overlapping(item.contig, item.start, item.end):
             if transcript.strand == item.strand:
                 name = gene_name(transcript.gene_name, transcript.gene_id)
-                for i in np.flatnonzero((positions >= transcript.start) & (positions < transcript.end)):
+                for i in range(*np.searchsorted(positions, (transcript.start, transcript.end)).tolist()):
                     names[i][name] = None
-        return pl.Series([",".join(found) for found in names], dtype=pl.String)
+        return [",".join(found) for found in names]

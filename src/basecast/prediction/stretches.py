@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
@@ -111,11 +110,9 @@ def _of_genes(
     length: int,
 ) -> Iterator[Stretch]:
     shared: dict[str, list[tuple[int, int]]] = {}
-    ends = [high for _, high in within]
+    starts, ends = [low for low, _ in within], [high for _, high in within]
     for start, end, strand, name in bodies:
-        for low, high in itertools.islice(within, bisect.bisect_right(ends, start), None):
-            if low >= end:
-                break
+        for low, high in within[bisect.bisect_right(ends, start) : bisect.bisect_left(starts, end)]:
             a, b = max(start, low), min(end, high)
             for s in _read(strands, strand):
                 if masked:
