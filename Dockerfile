@@ -2,7 +2,7 @@
 # CUDA:  docker build -t basecast:cuda --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .
 #        torch brings its own CUDA, so the base needs none; BASE may be any Debian or Ubuntu whose Python is 3.11 or
 #        newer, such as nvidia/cuda:13.0.1-base-ubuntu24.04.
-# Run:   docker run --rm --read-only --tmpfs /tmp -u "$(id -u):$(id -g)" -v "$PWD:/data" basecast demo
+# Run:   docker run --rm --read-only --tmpfs /tmp -u "$(id -u):$(id -g)" -v "$PWD:/data" basecast basecast demo
 #        With a GPU: --gpus all. To keep caches: -v DIR:/tmp/basecast
 ARG BASE=python:3.12-slim
 FROM ${BASE}
@@ -20,7 +20,7 @@ ENV PATH=/opt/basecast/bin:$PATH
 WORKDIR /opt/basecast/source
 COPY constraints.txt ./
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-RUN pip install --no-cache-dir --index-url "$TORCH_INDEX" --constraint constraints.txt torch
+RUN pip install --no-cache-dir --index-url "$TORCH_INDEX" "$(grep '^torch==' constraints.txt)"
 COPY LICENSE README.md pyproject.toml ./
 COPY src src
 RUN pip install --no-cache-dir --constraint constraints.txt .
@@ -29,5 +29,5 @@ RUN pip install --no-cache-dir --constraint constraints.txt .
 ENV BASECAST_CACHE=/tmp/basecast NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 65532:65532
 WORKDIR /data
-ENTRYPOINT ["basecast"]
-CMD ["--help"]
+# no entry point: workflow managers start a shell of their own
+CMD ["basecast", "--help"]

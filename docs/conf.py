@@ -43,5 +43,6 @@ def write_help(verbs: tuple[str, ...]) -> None:
     (folder / f"{'-'.join(verbs) or 'basecast'}.txt").write_text(said.getvalue())
 
 
-for verb in ((), ("variant",), ("predict",), ("merge",), ("zoo",), ("demo",)):
+_ZOO = tuple(("zoo", verb) for verb in ("get", "list", "info", "import", "verify", "publish"))
+for verb in ((), ("variant",), ("predict",), ("merge",), ("completion",), *_ZOO):
     write_help(verb)

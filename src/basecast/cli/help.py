@@ -17,7 +17,7 @@ _EXAMPLE = re.compile(r"(Example[^:]*): (basecast .*)", re.DOTALL)
 _UNIT = re.compile(r"-\S+ [^-\s]\S*|> \S+|\S+")  # an option stays with its value
 ABOUT = """From DNA sequence to function.
 
-Example (everything once, no input needed): basecast demo
+Example (no input needed): basecast demo
 
 Example (a verb's own page): basecast variant --help
 
