@@ -19,7 +19,7 @@ from basecast.errors import InputError, UsageError
 from basecast.genome.reference import Genome
 from basecast.spec import Calibration, ReverseComplement
 from basecast.zoo.catalogue import embedded, load_model
-from basecast.zoo.package import Package
+from basecast.zoo.package import SUMS, Package
 from basecast.zoo.scene import made_up
 from basecast.zoo.vectors import BASES, CONTIG, TOLERANCE, VECTORS, Vectors, read_vectors, weakness
 
@@ -45,6 +45,7 @@ def write(folder: Path, files: dict[str, bytes]) -> None:
     for name, content in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
+    (folder / SUMS).write_text("".join(f"{'0' * 64}  {name}\n" for name in files))
 
 
 def failures(package: Package, folder: Path) -> list[Compared]:
@@ -232,6 +233,7 @@ def test_a_strand_rule_of_a_stranded_model(tmp_path: Path) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     shutil.copytree(embedded()[NAME] / "acceptance", tmp_path / "acceptance")
+    shutil.copy(embedded()[NAME] / SUMS, tmp_path)
     return tmp_path
 
 
@@ -264,7 +266,8 @@ def set_values(to: Any) -> Callable[[dict[str, Any]], None]:
         (lambda content: [one.update(score=[0.0] * 4) for one in content["scores"]], "no variant has an effect"),
         (lambda content: content["vectors"][0].update(outputs={}), "plus strand has no values of splice"),
         (set_values(float("nan")), "values of splice that are no numbers"),
-        (lambda content: [one.update(start=-5000, end=-4000) for one in content["vectors"]], "all four bases"),
+        (lambda content: [one.update(start=-5000, end=-4000) for one in content["vectors"]], "are not there"),
+        (lambda content: content["vectors"][0].update(end=10**13), "plus strand is of bases that are not there"),
     ],
 )
 def test_vectors_that_prove_nothing(
@@ -304,9 +307,29 @@ def test_no_vectors_or_damaged_ones(folder: Path, demo: Package, tmp_path: Path)
         (folder / VECTORS).write_text(content)
         with pytest.raises(InputError, match="holds no test vectors that this version"):
             check(demo, folder)
+    for wrong in ({"distance": -1}, {"inputs": {"track": [[1, 2], [1]]}}, {"inputs": {"track": []}}):
+        content = {**json.loads((embedded()[NAME] / VECTORS).read_text()), **wrong}
+        (folder / VECTORS).write_text(json.dumps(content))
+        with pytest.raises(InputError, match="holds no test vectors that this version"):
+            check(demo, folder)
     (folder / VECTORS).unlink()
     with pytest.raises(InputError, match="carries no test vectors"):
         check(demo, folder)
+
+
+def test_bases_without_the_contig(folder: Path, demo: Package) -> None:
+    path = folder / BASES
+    path.write_text(path.read_text().replace(f">{CONTIG}", ">other"))
+    with pytest.raises(InputError, match=rf"bases.fa has no contig {CONTIG} of up to"):
+        check(demo, folder, device="cpu")
+
+
+@pytest.mark.parametrize("name", [VECTORS, BASES])
+def test_vectors_that_the_package_does_not_list(folder: Path, demo: Package, name: str) -> None:
+    lines = (folder / SUMS).read_text().splitlines(keepends=True)
+    (folder / SUMS).write_text("".join(line for line in lines if name not in line))
+    with pytest.raises(InputError, match=rf"{name} is not listed in SHA256SUMS"):
+        check(demo, folder, device="cpu")
 
 
 def test_a_score_elsewhere_or_nowhere_is_seen(folder: Path, demo: Package) -> None:

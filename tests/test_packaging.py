@@ -104,7 +104,9 @@ def test_both_containers_are_made_of_the_same() -> None:
     assert arguments() == defaults
     docker = re.sub(r"\\\n\s*", "", DOCKERFILE)
     for script in (docker, sections()["post"]):
-        assert re.search(r'pip install --no-cache-dir --index-url "\S.*" "\$\(grep .\^torch==. constraints.txt\)"\n', script)
+        assert re.search(
+            r'pip install --no-cache-dir --index-url "\S.*" "\$\(grep .\^torch==. constraints.txt\)"\n', script
+        )
         assert re.search(r"pip install --no-cache-dir --constraint constraints.txt \.\n", script)
     python = re.fullmatch(r"python:(\d+)\.(\d+)-slim", defaults["BASE"])
     floor = re.fullmatch(r">=(\d+)\.(\d+)", PROJECT["project"]["requires-python"])

@@ -30,11 +30,12 @@ from basecast.inference.tiling import grain, margin
 from basecast.spec import LocalReach, ModelSpec, Output
 from basecast.spec.splice import splice_columns
 from basecast.zoo import vectors as files
-from basecast.zoo.package import Package
+from basecast.zoo.package import SUMS, Package, read_sums
 from basecast.zoo.scene import Scene, made_up
 from basecast.zoo.vectors import Expected, ExpectedScore, Vector, Vectors, read_vectors, weakness
 
 _LONGEST = 12_000  # bases of a vector's contig
+_MOST_BASES = 4_000_000  # of those that a package may bring
 _SEEDS = 6
 _CLEAR = 0.5  # a peak that ends the search for a better sequence
 _MOST_TRACKS = 8
@@ -83,11 +84,22 @@ def check(package: Package, folder: Path, *, device: str = "auto") -> list[Compa
     """Run a package on the vectors of its folder, whose checksums have been verified.
 
     Raises:
-        InputError: there are none, they are damaged or of another model, or would pass whatever the model did.
+        InputError: there are none, they are damaged, of another model or not listed in ``SHA256SUMS``, or would pass
+            whatever the model did.
     """
-    vectors = read_vectors(folder)
+    vectors, listed = read_vectors(folder), read_sums(folder)
+    for name in _read(folder):
+        if name not in listed:
+            raise InputError(f"{folder / name} is not listed in {SUMS}: who made the package did not make it")
+    return _check(package, folder, vectors, device)
+
+
+def _check(package: Package, folder: Path, vectors: Vectors, device: str) -> list[Compared]:
     genome = Genome(folder / files.BASES)
-    bases = genome.tokens(files.CONTIG, 0, genome.lengths[files.CONTIG])
+    length = genome.lengths.get(files.CONTIG, 0)
+    if not 0 < length <= _MOST_BASES:
+        raise InputError(f"{genome.path} has no contig {files.CONTIG} of up to {_MOST_BASES:,} bases")
+    bases = genome.tokens(files.CONTIG, 0, length)
     if problem := _problem(package.spec, bases, vectors):
         raise InputError(f"{folder / files.VECTORS} proves nothing: {problem}")
     run = _Run(package, bases, vectors.inputs, device, "valid")
@@ -141,15 +153,15 @@ def make(package: Package, *, device: str = "auto") -> Made:
         if problem := _problem(package.spec, scene.bases, vectors):
             raise InputError(f"{package.spec.name} cannot have test vectors, for they would prove nothing: {problem}")
         (folder / files.VECTORS).write_text(vectors.model_dump_json() + "\n")
-        compared = check(package, folder, device=device)
+        compared = _check(package, folder, vectors, device)
         require_agreement(package.spec.name, compared)
         return Made(_read(folder), compared)
 
 
 def _read(folder: Path) -> dict[str, bytes]:
     """The vectors' files by name."""
-    written = sorted(path for path in (folder / files.FOLDER).iterdir() if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in written}
+    names = (files.BASES, files.GENES, files.VARIANTS, files.VECTORS)
+    return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
 
 
 def _problem(spec: ModelSpec, bases: Tokens, vectors: Vectors) -> str:

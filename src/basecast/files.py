@@ -40,8 +40,10 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A path beside ``path`` to write to; it takes the final name only if the block ends well, else it is removed."""
     target = Path(path)
     partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
-    partial.touch(exist_ok=False)
+    held = partial.open("x+")
     try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(held, fcntl.LOCK_EX)
         yield partial
         with partial.open("rb") as written:
             os.fsync(written.fileno())
@@ -51,6 +53,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
             error.filename = str(target)
         raise
     finally:
+        held.close()
         partial.unlink(missing_ok=True)
 
 
@@ -75,10 +78,20 @@ def close_anyhow(handle: Any) -> None:
 
 
 def remove_left_overs(path: str | os.PathLike[str]) -> None:
-    """Remove what killed processes that were to write ``path`` have left; only for who alone writes it."""
+    """Remove what killed processes that were to write ``path`` have left, and nothing that is being written."""
     target = Path(path)
     for left in target.parent.glob(f".{glob.escape(target.name)}.{'?' * 8}.partial*"):
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
+        if left.is_dir():
+            shutil.rmtree(left)
+            continue
+        with contextlib.suppress(FileNotFoundError), left.open("rb+") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            except OSError:  # a file system without locks
+                pass
+            left.unlink()
 
 
 @contextlib.contextmanager
@@ -110,6 +123,12 @@ def identity_of(path: str | os.PathLike[str]) -> str:
     status = resolved.stat()
     identity = json.dumps([str(resolved), status.st_size, status.st_mtime_ns, status.st_ino])
     return hashlib.sha256(identity.encode()).hexdigest()
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 read from the disk: a digest remembered by modification time would not see a file decay."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from basecast.cli.main import main
-from basecast.effects import annotate
+from basecast.effects import cut
 from basecast.effects.scorer import Scorer
 from basecast.genome.variants import VariantRecord
 from basecast.interruption import is_asked_to_stop
@@ -45,5 +45,5 @@ def _with_accident(scorer: Scorer, records: Sequence[VariantRecord]) -> bytes:
 _payload = Scorer.payload
 
 if __name__ == "__main__":
-    annotate.SHARD, Scorer.payload = SHARD, _with_accident  # type: ignore[method-assign]
+    cut.SHARD, Scorer.payload = SHARD, _with_accident  # type: ignore[method-assign]
     sys.exit(main())

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("ray")
 from rays import Rays, started
 
-from basecast.effects import annotate
+from basecast.effects import cut
 from basecast.inference.shards import Parts
 from basecast.prediction import predict
 from conftest import Run, World, write_vcf
@@ -66,7 +66,7 @@ def both(run: Run, rays: Rays, losing: list[int], folder: Path, *arguments: obje
 def test_variant(
     run: Run, rays: Rays, losing: list[int], world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(annotate, "SHARD", 4)
+    monkeypatch.setattr(cut, "SHARD", 4)
     source = write_vcf(tmp_path / "in.vcf", [world.record("chr1", 211 + i, 1, "{other}") for i in range(40)])
     came = both(run, rays, losing, tmp_path, *world.arguments(source, "OUT/out.vcf"))
     assert sorted(came) == list(range(10))
@@ -75,7 +75,7 @@ def test_variant(
 def test_predict(
     run: Run, rays: Rays, losing: list[int], world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predict, "_WORK", {"cpu": 1})
+    monkeypatch.setattr(predict, "WORK", {"cpu": 1})
     formats = ("--format", "bed", "bigwig", "parquet")
     options = ("--device", "cpu", "--tile-size", "500", "--threshold", "0.01", *formats)
     came = both(

@@ -17,7 +17,7 @@ import pytest
 from small_shards import SHARD, script
 
 from basecast.cli.options import settled
-from basecast.effects import annotate
+from basecast.effects import annotate, cut
 from basecast.effects.scorer import Scorer, VariantSettings
 from basecast.inference.shards import Parts, RunSettings, Split
 from conftest import Ran, Run, World, environment, stats_of, write_vcf
@@ -30,7 +30,7 @@ Share = Callable[..., Ran]
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(annotate, "SHARD", SHARD)
+    monkeypatch.setattr(cut, "SHARD", SHARD)
 
 
 @pytest.fixture

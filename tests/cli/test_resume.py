@@ -17,7 +17,7 @@ import pytest
 from small_shards import SHARD, script, shard_of
 
 from basecast import interruption
-from basecast.effects import annotate
+from basecast.effects import annotate, cut
 from basecast.effects.scorer import Scorer
 from basecast.genome.variants import VariantRecord
 from basecast.inference.engine import Engine
@@ -33,7 +33,7 @@ Meet = Callable[[int, Callable[[], Any]], None]
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(annotate, "SHARD", SHARD)
+    monkeypatch.setattr(cut, "SHARD", SHARD)
 
 
 @pytest.fixture

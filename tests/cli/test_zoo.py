@@ -44,6 +44,8 @@ def test_get_publish_and_use(
     run: Run, score: Run, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From a checkpoint to a hub to somebody else's machine, and the same scores there."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "token"))  # not the user's own token
+    monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setenv("BASECAST_CACHE", str(tmp_path / "cache"))
     write_openspliceai(tmp_path / "m.pt", 80)
     assert run("zoo", "import", tmp_path / "m.pt", tmp_path / "mine").code == 0
@@ -60,7 +62,7 @@ def test_get_publish_and_use(
         monkeypatch.setenv("HF_ENDPOINT", served.url)
         ran = run(*fetch)
         assert ran.code == 0, ran.err
-        assert "hf:lab/mine: 8 files" in ran.out
+        assert "hf:lab/mine: 7 files" in ran.out
         assert "licence: GPL-3.0-only (what you distribute" in ran.out
         assert ran.out.endswith("use it with: -m hf:lab/mine\n")
     monkeypatch.setenv("BASECAST_OFFLINE", "1")
@@ -78,7 +80,7 @@ def test_get_publish_and_use(
     assert "BASECAST_OFFLINE forbids" in ran.err
 
 
-def test_get_says_which_checksums_nobody_published(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_get_of_what_no_checksums_are_published(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BASECAST_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "openspliceai-mouse-80"
     folder.mkdir()
@@ -86,7 +88,6 @@ def test_get_says_which_checksums_nobody_published(run: Run, tmp_path: Path, mon
         write_openspliceai(folder / f"model_80nt_rs{seed}.pt", 80, salt=f"{seed}")
     ran = run("zoo", "get", folder)
     assert ran.code == 0, ran.err
-    assert "no checksum is published of 5 files" in ran.out
     assert json.loads(run("zoo", "info", "openspliceai-mouse-80").out)["species"] == "Mus musculus"
     assert run("zoo", "verify", "openspliceai-mouse-80").code == 0
     ran = run("zoo", "verify", "--run", "openspliceai-mouse-80")
@@ -95,6 +96,7 @@ def test_get_says_which_checksums_nobody_published(run: Run, tmp_path: Path, mon
     ran = run("zoo", "get", "spliceai-illumina-10000")
     assert ran.code == 2
     assert "CC-BY-NC-4.0 (it forbids use for commercial advantage" in ran.err
+    assert "see https://github.com/Illumina/SpliceAI." in ran.err
     assert "zoo get spliceai-illumina-10000 --accept-licence" in ran.err
 
 
@@ -129,11 +131,6 @@ def test_what_cannot_be_published(run: Run, world: World, tmp_path: Path) -> Non
     assert ran.code == 1
     assert "its provenance is empty" in ran.err
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("verb", ["list", "info", "get", "import", "verify", "publish"])
-def test_help_has_an_example(verb: str, run: Run) -> None:
-    assert f"Example: basecast zoo {verb}" in " ".join(run("zoo", verb, "--help").out.split())
 
 
 def test_a_fetch_that_is_killed_goes_on(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +206,7 @@ def test_verify_finds_what_has_changed(harm: str, run: Run, world: World, tmp_pa
     shutil.copytree(world.model, package)
     ran = run("zoo", "verify", package)
     assert ran.code == 0
-    assert "3 files" in ran.out
+    assert "2 files" in ran.out
     weights, sums = package / "model.safetensors", package / "SHA256SUMS"
     if harm == "change":
         content = bytearray(weights.read_bytes())

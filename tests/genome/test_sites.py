@@ -17,6 +17,7 @@ import resource
 import shutil
 import subprocess
 import weakref
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,19 @@ SITES = [
     ("m", 4, "-", "acceptor", 0.004, "MINUS"),
     ("m", 13, "-", "donor", 1.0, ""),
 ]
+ENDLESS = defaultdict[str, int](lambda: 10**9)
 WRITERS: dict[str, Callable[..., None]] = {
     "x.bed.gz": lambda path, batches: write_bed(path, batches, {"c": 10**9}),
     "x.spsc.tsv": write_spsc,
     "x.spsc.tsv.gz": write_spsc,
-    "x.hints.gff": write_hints,
+    "x.hints.gff": lambda path, batches: write_hints(path, batches, ENDLESS),
     "x.parquet": write_parquet,
 }
 every_writer = pytest.mark.parametrize("name", WRITERS)
+
+
+def _hints(path: Path, batches: Any, source: str = "E") -> None:
+    write_hints(path, batches, ENDLESS, source)
 
 
 def table(*rows: tuple[Any, ...]) -> pl.DataFrame:
@@ -122,7 +128,7 @@ def test_splice_scores(tmp_path: Path) -> None:
 
 def test_hints(tmp_path: Path) -> None:
     """The intron's first base, or its last, counted from 1: the g of ``ccATGgt`` is 6, the c of ``ttTGCct`` too."""
-    write_hints(tmp_path / "x.hints.gff", [table(*SITES)])
+    write_hints(tmp_path / "x.hints.gff", [table(*SITES)], LENGTHS)
     assert lines(tmp_path / "x.hints.gff") == [
         "p\tBasecast\tdss\t6\t6\t0.900000\t+\t.\tsrc=E",
         "p\tBasecast\tass\t13\t13\t0.250000\t+\t.\tsrc=E",
@@ -138,12 +144,15 @@ def test_hints(tmp_path: Path) -> None:
 
 
 def test_a_hint_has_the_key_of_its_source(tmp_path: Path) -> None:
-    assert first(write_hints, tmp_path / "x.hints.gff", SITES[0], source="BC")[0][-1] == "src=BC"
+    assert first(_hints, tmp_path / "x.hints.gff", SITES[0], source="BC")[0][-1] == "src=BC"
 
 
 def test_a_hint_needs_a_base_of_the_intron(tmp_path: Path) -> None:
     at_start = [("c", 0, "-", "donor", 0.5, ""), ("c", 0, "+", "acceptor", 0.5, ""), ("c", 0, "+", "donor", 0.5, "")]
-    assert [row[2:4] for row in first(write_hints, tmp_path / "x.hints.gff", *at_start)] == [["dss", "2"]]
+    assert [row[2:4] for row in first(_hints, tmp_path / "x.hints.gff", *at_start)] == [["dss", "2"]]
+    path = tmp_path / "end.gff"
+    write_hints(path, [table(("c", 9, "+", "donor", 0.5, ""), ("c", 9, "-", "donor", 0.5, ""))], {"c": 10})
+    assert [line.split("\t")[3] for line in path.read_text().splitlines()] == ["9"]
 
 
 def test_parquet(tmp_path: Path) -> None:
@@ -204,7 +213,7 @@ def test_a_site_of_two_genes(tmp_path: Path) -> None:
         ["C", "125"],
     ]
     assert [row[1:3] for row in first(write_spsc, tmp_path / "x.spsc.tsv", *twice)] == [["5", "+"], ["4", "-"]]
-    assert [row[5] for row in first(write_hints, tmp_path / "x.hints.gff", *twice)] == ["0.500000", "0.125000"]
+    assert [row[5] for row in first(_hints, tmp_path / "x.hints.gff", *twice)] == ["0.500000", "0.125000"]
 
 
 @pytest.mark.parametrize(

@@ -234,7 +234,7 @@ def test_little_memory_makes_short_stretches() -> None:
         engine = engine_of(fresh, "delta", memory=memory)
         found = evaluated(engine, [request for pair in pairs for request in pair])
         lengths[memory] = [length for _, length in counted.shown[0] if length > 1]
-        assert max(lengths[memory]) <= max(engine._longest_stretch, 2 * 10 + 1 + CONFIGS["tiny"].context)
+        assert max(lengths[memory]) <= max(engine.longest_stretch, 2 * 10 + 1 + CONFIGS["tiny"].context)
         whole = evaluated(engine_of(chosen, "valid"), [request for pair in pairs for request in pair])
         assert all(np.allclose(found[key], whole[key], rtol=1e-10, atol=1e-10) for key in whole)
     assert len(lengths[10**9]) == 1

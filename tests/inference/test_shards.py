@@ -280,7 +280,8 @@ def test_a_file_system_without_locks(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(UsageError, match=rf"without locks \({os.strerror(number)}\): give a --work-dir on another"):
+    other = "that all shards see, or do not use --shard" if split else "on another"
+    with pytest.raises(UsageError, match=rf"without locks \({os.strerror(number)}\): give a --work-dir {other}"):
         hold(split=split)
     assert not (folder / "plan.json").exists()
 
@@ -295,7 +296,7 @@ def test_locks_are_such_as_nfs_can_give(hold: Callable[..., Parts], monkeypatch:
 
     monkeypatch.setattr(fcntl, "flock", watched)
     hold(split="1/2")
-    assert modes == [os.O_RDWR] * 3
+    assert modes == [os.O_RDWR] * 4
 
 
 # ---- several processes

@@ -34,7 +34,7 @@ from basecast.cli.main import main
 from basecast.genome import signal as signals
 from basecast.inference.shards import Parts
 from basecast.prediction import predict
-predict._WORK = {"cpu": 1}
+predict.WORK = {"cpu": 1}
 at = sys.argv.pop(1)
 def kill(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -54,7 +54,7 @@ sys.exit(main(sys.argv[1:]))
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Outputs are named without a folder, for summaries tell their names."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(module, "_WORK", _WORK)
+    monkeypatch.setattr(module, "WORK", _WORK)
 
 
 def command(folder: Path) -> list[object]:
@@ -72,7 +72,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_genes(folder / "genes.tsv", [("G", "a", "+", 0, 700), ("H", "a", "-", 200, 600), ("I", "b", "+", 0, 500)])
     write_model(folder / "model", lively(1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_WORK", _WORK)
+        patch.setattr(module, "WORK", _WORK)
         for name, number in (("undisturbed", None), ("begun", signal.SIGTERM)):
             (folder / name).mkdir()
             patch.chdir(folder / name)
@@ -240,7 +240,7 @@ def test_a_second_run_on_one_output_is_refused(
         (("--strand", "+"), "strand was 'both' and is '+' now"),
         (("--context", "genomic"), "context was 'gene' and is 'genomic' now"),
         (("--precision", "bf16"), "precision was 'fp32' and is 'bf16' now"),
-        (("--tile-size", "200"), "grid was"),
+        (("--tile-size", "200"), "tile (--tile-size, --memory) was 300 and is 200 now"),
         (("--regions", "regions.bed"), "regions was None and is"),
         (("--transcripts", "all"), "annotation was"),
         (("--threshold", "0.00001"), "least probability kept (--threshold, --format) was 0.0001 and is 1e-05 now"),

@@ -73,7 +73,7 @@ def n_shards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def shards_of(bases: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards of so many bases, whole tiles of them."""
-    monkeypatch.setattr(module, "_WORK", {"cpu": bases * N_WEIGHTS})
+    monkeypatch.setattr(module, "WORK", {"cpu": bases * N_WEIGHTS})
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["genomic", "gene"])

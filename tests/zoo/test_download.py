@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Callable
 from email.message import Message
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -204,8 +205,6 @@ def test_no_server(target: Path) -> None:
         BasecastError, match=r"http://127.0.0.1:1/x could not be fetched \(.*refused.*\): check the network"
     ):
         download("http://127.0.0.1:1/x", target)
-    with pytest.raises(BasecastError, match=r"could not be fetched \(.+\): check the network"):
-        download("http://no-such-host.invalid/x", target)
 
 
 def test_a_full_disk(served: Served, target: Path) -> None:
@@ -233,3 +232,48 @@ def test_offline(served: Served, target: Path, no_network: Callable[[], None]) -
 def test_what_means_offline(value: str, offline: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BASECAST_OFFLINE", value)
     assert is_offline() == offline
+
+
+def test_the_token_stays_with_its_server(served: Served, target: Path) -> None:
+    served.redirects["/old"] = f"{served.url}{PATH}"
+    download(f"{served.url}/old", target, token="secret")
+    assert [headers.get("Authorization") for _, headers in served.requests] == ["Bearer secret"] * 2
+
+
+def test_a_server_says_how_long_to_wait(served: Served, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("basecast.zoo.download.time.sleep", pauses.append)
+    served.statuses[PATH], served.retry_after = [429, 503], "7"
+    download(served.url + PATH, target)
+    assert pauses == [7, 7]
+    served.statuses[PATH], served.retry_after = [429], "86400"
+    download(served.url + PATH, target)
+    assert pauses[2:] == [60]
+
+
+@pytest.mark.parametrize("length", ["abc", "-5"])
+def test_a_length_that_is_none(served: Served, target: Path, length: str) -> None:
+    served.lengths[PATH] = length
+    served.breaks[PATH] = [len(CONTENT)]  # the connection ends with the file
+    download(served.url + PATH, target, sha256=SHA256)
+    assert only(target)
+
+
+def test_more_than_it_may_be(served: Served, target: Path) -> None:
+    with pytest.raises(InputError, match="longer than the 1,000 bytes"):
+        download(served.url + PATH, target, longest=1000)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_a_folder_that_may_not_be_written(served: Served, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Path.open
+
+    def refuse(path: Path, mode: str = "r", *more: Any, **others: Any) -> Any:
+        if mode == "ab":
+            raise PermissionError(13, "Permission denied")
+        return write(path, mode, *more, **others)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(InputError, match=r"cannot be written \(Permission denied\): set BASECAST_CACHE"):
+        download(served.url + PATH, target)
+    assert len(served.requests) == 1, "that is no fault of the network"

@@ -23,7 +23,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> SimulatedGenome:
 def test_the_package_is_whole_small_and_says_what_it_is() -> None:
     folder = embedded()[NAME]
     vectors = [f"acceptance/{file}" for file in ("bases.fa", "genes.bed", "in.vcf", "vectors.json")]
-    assert sorted(verify_package(folder)) == ["README.md", *vectors, "config.json", "model.safetensors"]
+    assert sorted(verify_package(folder)) == [*vectors, "config.json", "model.safetensors"]
     assert sum(path.stat().st_size for path in folder.rglob("*")) < 2_000_000
     spec = load_model(NAME).spec
     assert (spec.name, spec.licence, spec.species, spec.genome_build) == (NAME, "Apache-2.0", "Homo sapiens", "GRCh38")

@@ -259,6 +259,14 @@ def replace(name: str, data: Any) -> Any:
     return change
 
 
+def enlarge(name: str) -> Any:
+    def change(file: h5py.File) -> None:
+        del file[name]
+        file.create_dataset(name, shape=(10**12,), chunks=(1024,), dtype="f4")  # takes no room in the file
+
+    return change
+
+
 KERNEL = "model_weights/conv1d_5/conv1d_5/kernel:0"
 
 
@@ -272,6 +280,7 @@ KERNEL = "model_weights/conv1d_5/conv1d_5/kernel:0"
         (replace(KERNEL, np.zeros(3, "f4")), "a layer is no array of its kind"),
         (replace(KERNEL, b"text"), "a layer is no array of its kind"),
         (replace("model_weights", np.zeros(3, "f4")), "no layer 'conv1d_1/kernel'"),
+        (enlarge(KERNEL), r"its /model_weights/conv1d_5/conv1d_5/kernel:0 has the shape \(1000000000000,\)"),
     ],
 )
 def test_keras_of_another_make(keras: Path, tmp_path: Path, change: Any, words: str) -> None:
@@ -302,3 +311,10 @@ def test_published_weights_load(shared_data: Path) -> None:
     package = spliceai_keras.load(sorted((shared_data / "weights" / "spliceai-illumina").glob("*.h5")))
     assert len(package.networks) == 5
     assert answer(package, 10000)[:, 0].mean() > 0.9, "random bases hold few splice sites"
+
+
+def test_a_checkpoint_of_a_network_that_no_memory_holds(plain: Path, tmp_path: Path) -> None:
+    state = change(state_of(plain), "initial_conv.weight", torch.zeros(1_000_000, 4, 1))
+    torch.save(state, tmp_path / "m.pt")
+    with pytest.raises(InputError, match=r"m.pt.*has shape"):
+        openspliceai.load([tmp_path / "m.pt"])

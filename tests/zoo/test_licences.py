@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from basecast.zoo.licences import hub_front_matter, in_words, is_known, is_stricter, kind_of
+from basecast.zoo.licences import hub_front_matter, in_words, is_known, kind_of, may_become
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,9 @@ from basecast.zoo.licences import hub_front_matter, in_words, is_known, is_stric
         ("cc-by-nc-sa-4.0", "non-commercial"),
         ("PolyForm-Noncommercial-1.0.0", "non-commercial"),
         ("PolyForm-Strict-1.0.0", "non-commercial"),
+        ("CC-BY-ND-4.0", "no-derivatives"),
+        ("CC-BY-NC-ND-4.0", "non-commercial"),
+        ("LicenseRef-Ours", "unknown"),
         ("NCSA", "permissive"),
     ],
 )
@@ -28,11 +31,27 @@ def test_what_a_licence_asks_for(licence: str, kind: str) -> None:
     assert licence in in_words(licence)
 
 
-def test_which_is_stricter() -> None:
-    assert is_stricter("CC-BY-NC-4.0", "GPL-3.0-only")
-    assert is_stricter("GPL-3.0-only", "MIT")
-    assert not is_stricter("GPL-3.0-only", "AGPL-3.0-only")
-    assert not is_stricter("MIT", "CC-BY-NC-4.0")
+@pytest.mark.parametrize(
+    ("licence", "own", "may"),
+    [
+        ("MIT", "CC-BY-NC-4.0", True),
+        ("GPL-3.0-only", "GPL-3.0-only", True),
+        ("GPL-3.0-only", "CC-BY-NC-4.0", False),
+        ("GPL-3.0-only", "MIT", False),
+        ("GPL-3.0-only", "GPL-3.0-or-later", False),
+        ("GPL-3.0-or-later", "GPL-3.0-only", True),
+        ("CC-BY-NC-4.0", "GPL-3.0-only", False),
+        ("CC-BY-NC-4.0", "CC-BY-NC-SA-4.0", True),
+        ("CC-BY-NC-SA-4.0", "CC-BY-NC-4.0", False),
+        ("CC-BY-ND-4.0", "CC-BY-ND-4.0", False),
+        ("PolyForm-Strict-1.0.0", "PolyForm-Strict-1.0.0", False),
+        ("LicenseRef-Theirs", "MIT", False),
+        ("LicenseRef-Theirs", "LicenseRef-Theirs", True),
+        ("unknown", "MIT", False),
+    ],
+)
+def test_under_what_made_weights_may_be_given_out(licence: str, own: str, may: bool) -> None:
+    assert may_become(licence, own) == may
 
 
 @pytest.mark.parametrize("licence", ["", "unknown", "NOASSERTION", "free", "Apache 2", "LicenseRef-", "other"])

@@ -46,7 +46,7 @@ def edit(folder: Path, change: Callable[[dict], object]) -> None:  # type: ignor
 
 def test_what_a_package_holds(folder: Path) -> None:
     assert sorted(p.name for p in folder.iterdir()) == sorted([CONFIG, CARD, SUMS, WEIGHTS])
-    assert sorted(verify_package(folder)) == sorted([CONFIG, CARD, WEIGHTS])
+    assert sorted(verify_package(folder)) == sorted([CONFIG, WEIGHTS])
     assert json.loads((folder / CONFIG).read_text())["spec_version"] == 1
     assert load_package(folder).source == str(folder)
     card = (folder / CARD).read_text()
@@ -112,7 +112,13 @@ def test_the_network_of_an_ensemble_is_the_mean_of_its_members() -> None:
     assert package_of("spliceai").network(one_hot).shape == members.shape[1:]
 
 
-@pytest.mark.parametrize("name", [CONFIG, CARD, WEIGHTS])
+def test_a_card_that_was_edited(folder: Path) -> None:
+    digest = load_package(folder).digest
+    (folder / CARD).write_text("# Edited where it lies")
+    assert load_package(folder).digest == digest
+
+
+@pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
 def test_a_file_that_changed(folder: Path, name: str) -> None:
     load_package(folder)
     path = folder / name
@@ -148,7 +154,7 @@ def test_sums_that_lead_out_of_the_package(folder: Path, tmp_path: Path, name: s
     secret.write_text("x")
     line = f"{hashlib.sha256(b'x').hexdigest()}  {name.format(tmp_path=tmp_path)}\n"
     (folder / SUMS).write_text((folder / SUMS).read_text() + line)
-    with pytest.raises(InputError, match="lies outside the package: do not trust it"):
+    with pytest.raises(InputError, match="which is no file of a package: do not trust it"):
         load_package(folder)
 
 
@@ -156,6 +162,28 @@ def test_sums_that_lead_out_of_the_package(folder: Path, tmp_path: Path, name: s
 def test_sums_that_are_none(folder: Path, content: bytes) -> None:
     (folder / SUMS).write_bytes(content)
     with pytest.raises(InputError, match=r"SHA256SUMS is no list of checksums"):
+        load_package(folder)
+
+
+def test_sums_as_another_tool_writes_them(folder: Path) -> None:
+    (folder / SUMS).write_text((folder / SUMS).read_text().replace("  ", " *"))
+    load_package(folder)
+
+
+def test_sums_that_contradict_themselves_or_never_end(folder: Path) -> None:
+    text = (folder / SUMS).read_text()
+    (folder / SUMS).write_text(f"{text}{'0' * 64}  {CONFIG}/x\n")
+    with pytest.raises(InputError, match=rf"lists '{CONFIG}' both as a file and as a folder"):
+        load_package(folder)
+    (folder / SUMS).write_text(text * 10_000)
+    with pytest.raises(InputError, match="is longer than"):
+        load_package(folder)
+
+
+@pytest.mark.parametrize("channels", [100_000, 100_000_000])
+def test_a_network_that_no_memory_holds(folder: Path, channels: int) -> None:
+    edit(folder, lambda config: config["architecture"]["config"].update(channels=channels))
+    with pytest.raises(InputError, match=r"has shape|is not a valid model"):
         load_package(folder)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from checkpoints import write_openspliceai
 from package_server import Served, served_fixture  # noqa: F401  # a fixture
-from toys import package_of
+from toys import graph_package, package_of
 
 from basecast.errors import InputError, UsageError
 from basecast.spec import Provenance
@@ -39,7 +39,11 @@ def test_a_published_folder_comes_back_byte_for_byte(served: Served, tmp_path: P
     assert "basecast zoo get hf:lab/mine" in (folder / CARD).read_text()
     for reference in ("hf:lab/mine", f"{served.url}/lab/mine/{'1' * 40}", str(folder)):
         found = get(reference, tmp_path / "copy")
-        theirs = {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+        theirs = {
+            p.relative_to(folder): p.read_bytes()
+            for p in folder.rglob("*")
+            if p.is_file() and p.name != ".gitattributes"
+        }
         ours = {p.relative_to(found.folder): p.read_bytes() for p in found.folder.rglob("*") if p.is_file()}
         assert ours == theirs
         assert load_package(found.folder).digest == package.digest
@@ -68,9 +72,9 @@ def test_what_is_not_ready(card: dict[str, Any], words: str, tmp_path: Path) -> 
 
 
 def test_what_is_ready() -> None:
-    require_publishable(ready(parents=("human-400-demo", "something of ours")).spec)
-    require_publishable(ready(parents=("openspliceai-mane-80",), licence="GPL-3.0-only").spec)
-    require_publishable(ready(licence="LicenseRef-Ours").spec)
+    require_publishable(ready(parents=("human-400-demo", "something of ours")))
+    require_publishable(ready(parents=("openspliceai-mane-80",), licence="GPL-3.0-only"))
+    require_publishable(ready(licence="LicenseRef-Ours"))
 
 
 def test_a_card_by_hand_is_kept_and_another_s_is_not(tmp_path: Path) -> None:
@@ -92,4 +96,34 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     other = replace(ready(), spec=ready().spec.model_copy(update={"name": "other"}))
     with pytest.raises(UsageError, match="is there already"):
         publish(other, tmp_path / "out", FILES, [])
-    assert len(verify_package(tmp_path / "out")) == 5
+    assert len(verify_package(tmp_path / "out")) == 3
+
+
+def with_licence(package: Package, licence: str) -> Package:
+    return replace(package, spec=package.spec.model_copy(update={"licence": licence}))
+
+
+def test_a_composite_is_not_milder_than_its_nodes() -> None:
+    graph = graph_package()
+    spec = graph.spec.model_copy(update={"name": "graph", "provenance": MADE})
+    require_publishable(replace(graph, spec=spec))
+    nodes = {**graph.nodes, "first": with_licence(graph.nodes["first"], "GPL-3.0-only")}
+    with pytest.raises(InputError, match=r"it says MIT, but comes from spliceai, which is under GPL-3.0-only"):
+        require_publishable(replace(graph, spec=spec, nodes=nodes))
+
+
+@pytest.mark.parametrize("licence", ["CC-BY-NC-4.0", "CC-BY-ND-4.0", "LicenseRef-Theirs"])
+def test_a_parent_that_was_fetched(served: Served, licence: str) -> None:
+    save_package(served.root / "theirs", package_of("spliceai", licence=licence))
+    get(f"{served.url}/theirs", accept_licence=True)
+    with pytest.raises(InputError, match=rf"it says MIT, but comes from theirs, which is under {licence}"):
+        require_publishable(ready(parents=("theirs",)))
+
+
+def test_a_card_that_was_edited_where_it_lies(tmp_path: Path) -> None:
+    publish(ready(), tmp_path / "out", FILES, [])
+    card = tmp_path / "out" / CARD
+    card.write_text(card.read_text() + "\n## Notes\n\nWritten on the hub.\n")
+    (tmp_path / "out" / ".gitattributes").unlink()
+    publish(load_package(tmp_path / "out"), tmp_path / "again", FILES, [])
+    assert "Written on the hub." in (tmp_path / "again" / CARD).read_text()

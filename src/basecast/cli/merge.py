@@ -33,7 +33,11 @@ def merge(output: str, /, *, work_dir: Path | None = None, log_format: Messages 
     from basecast.prediction.predict import merge_sites
 
     console = Console(log_format)
-    with contextlib.closing(Parts.existing(RunSettings(work_dir=work_dir).folder(output))) as parts:
+    folder = RunSettings(work_dir=work_dir).folder(output)
+    if not (folder / "plan.json").exists() and Path(f"{output}.stats.json").exists():
+        console.say(f"{output} is whole already: there is nothing to merge")
+        return 0
+    with contextlib.closing(Parts.existing(folder)) as parts:
         verb, version = parts.assembly.get("verb"), parts.plan.get("basecast")
         if version != __version__:
             raise UsageError(f"{parts.folder} is of basecast {version}, this is {__version__}: merge with that one")

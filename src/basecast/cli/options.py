@@ -40,7 +40,7 @@ class EngineOptions:
     precision:
         bf16 is faster on a GPU and differs in the third decimal.
     threads:
-        CPU threads; by default all that the process may use.
+        CPU threads, by default all that the process may use; with --cluster those of a worker, by default one.
     memory:
         Memory the run may take, such as 8G; by default half of what is free.
     """

@@ -66,7 +66,8 @@ def get(
 ) -> int:
     """Fetch a model once, so that -m NAME finds it from then on without a network.
 
-    What an interrupted download has left is gone on with. Every file is held against its checksum.
+    What an interrupted download has left is gone on with. Every file is held against its checksum, where one is
+    published.
 
     Example: basecast zoo get openspliceai-mane-10000
 
@@ -88,10 +89,7 @@ def get(
         found = fetch(model, output, accept_licence=accept_licence, progress=progress)
     size = f"{counted(found.n_files, 'file')}, {found.n_bytes / 1e6:.1f} MB"
     print(f"{found.name}: {size}, {'here already' if found.was_there else f'from {found.source}'}")
-    print(f"licence: {in_words(found.licence)}")
-    if found.first_seen:
-        n = counted(len(found.first_seen), "file")
-        print(f"no checksum is published of {n}: what came is remembered, and must be the same from now on")
+    print(f"licence: {'; '.join(map(in_words, found.licences))}")
     print(f"use it with: -m {output or found.name}")
     return 0
 
@@ -153,11 +151,10 @@ def verify(model: str, /, *, run: Annotated[bool, Parameter(negative="")] = Fals
         With --run: auto, cpu, cuda or cuda:N.
     """
     from basecast.zoo.catalogue import find_model, load_model
-    from basecast.zoo.package import verify_package
+    from basecast.zoo.package import read_sums
 
-    folder = find_model(model)
-    names = verify_package(folder)
-    package = load_model(model)
+    package, folder = load_model(model), find_model(model)
+    names = [name for name, digest in read_sums(folder).items() if digest]
     print(f"{folder}: {counted(len(names), 'file')} {'is' if len(names) == 1 else 'are'} what they were")
     if run:
         from basecast import acceptance
@@ -175,7 +172,8 @@ def publish(model: str, folder: Path, /, *, repository: str = "") -> int:
     """Make a folder that a hub takes as it is.
 
     It holds the config, weights, model card, checksums and test vectors. What nobody may give out, or what says too
-    little of itself, is refused: an unknown licence, one milder than that of the models it comes from, no provenance.
+    little of itself, is refused: an unknown licence, one that the models it comes from do not allow, no provenance. Its
+    card may be edited afterwards.
 
     Example: basecast zoo publish my-model hub/my-model --repository me/my-model
 
@@ -196,7 +194,7 @@ def publish(model: str, folder: Path, /, *, repository: str = "") -> int:
 
     require_new(folder)
     package = load_model(model)
-    require_publishable(package.spec)
+    require_publishable(package)
     made = acceptance.kept_or_made(package)
     write(package, folder, made.files, [str(one) for one in made.compared], repository)
     print(f"{folder}: {package.spec.name}, {package.spec.licence}, {counted(len(made.compared), 'acceptance result')}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 import time
@@ -16,10 +15,11 @@ from pydantic import Field
 
 from basecast import __version__
 from basecast.effects.build import on_this_build
+from basecast.effects.cut import Cut
 from basecast.effects.info import InfoFormat
 from basecast.effects.output import check_output, open_writer, writes_info
 from basecast.effects.rules import REF_MISMATCH
-from basecast.effects.scorer import SHARD, Scorer, VariantSettings
+from basecast.effects.scorer import Scorer, VariantSettings
 from basecast.effects.scores import Row
 from basecast.errors import InputError, UsageError, counted
 from basecast.files import remove_left_overs, sha256_of, whole_file
@@ -103,8 +103,10 @@ def annotate_variants(
     source, target = str(source), str(target)
     check_output(target, None if source == "-" else source)
     through_pipe = "-" in (source, target) or (Path(source).exists() and not Path(source).is_file())
-    if through_pipe and (run.split or run.cluster):
-        raise UsageError("what is read or written through a pipe is scored in one process: give files with -I and -O")
+    if through_pipe and run != RunSettings():
+        raise UsageError(
+            "what is read or written through a pipe is scored as it passes, by one process: give files with -I and -O"
+        )
     with VariantReader(source) as reader:
         scorer = Scorer(model, genome, annotation, settings.on(run))
         assembly = _assembly(source, scorer, output, run.device(scorer.engine.device))
@@ -112,13 +114,13 @@ def annotate_variants(
             _refuse_keys(reader.info_keys & assembly.info.all_keys, reader.name)
         checked = on_this_build(reader, scorer.genome, output.force)
         if through_pipe:
-            passing = _shards(_unclaimed(checked, reader, assembly))
+            passing = assembly.cut.shards(_unclaimed(checked, reader, assembly))
             done = ((shard, json.loads(scorer.payload(shard))) for _, shard in passing)
             return _write(reader, done, target, assembly, began, progress)
 
     def shards() -> Iterator[Shard]:
         with VariantReader(source) as reader:
-            yield from _shards(_unclaimed(iter(reader), reader, assembly))
+            yield from assembly.cut.shards(_unclaimed(iter(reader), reader, assembly))
 
     job = Job(
         plan=_plan(assembly, scorer),
@@ -148,9 +150,9 @@ def merge_variants(parts: Parts, target: str, began: float | None = None) -> Sum
         raise InputError(f"{assembly.source} is not there as it was when it was scored: put it back, then merge")
     remove_left_overs(target)
     with VariantReader(assembly.source) as reader:
-        parts.require(sum(1 for _ in _shards(iter(reader))))
+        parts.require(sum(1 for _ in assembly.cut.shards(iter(reader))))
     with VariantReader(assembly.source) as reader:
-        done = ((shard, json.loads(parts.load(number))) for number, shard in _shards(iter(reader)))
+        done = ((shard, json.loads(parts.load(number))) for number, shard in assembly.cut.shards(iter(reader)))
         summary = _write(reader, done, target, assembly, began, None)
     parts.remove()
     return summary
@@ -168,6 +170,7 @@ class _Assembly(Frozen):
     """The first that the reference has."""
     model: str
     device: str
+    cut: Cut
     info: InfoFormat
     header: list[str]
     overwrite_info: bool
@@ -185,6 +188,7 @@ def _assembly(source: str, scorer: Scorer, output: OutputSettings, device: str) 
         contigs=list(scorer.genome.lengths)[:4],
         model=scorer.package.spec.name,
         device=device,
+        cut=Cut.of(scorer, device),
         info=info,
         header=[*info.header(scorer.package.spec.name, _is_theirs(scorer)), *_run_lines(scorer, info, device)],
         overwrite_info=output.overwrite_info,
@@ -200,20 +204,13 @@ def _plan(assembly: _Assembly, scorer: Scorer) -> dict[str, Any]:
         "model": scorer.package.digest,
         "reference": scorer.genome.digest,
         "aliases": scorer.genome.aliases_digest,
-        "annotation": f"{scorer.annotation.digest} {scorer.annotation.selection}",
+        "annotation": scorer.annotation.words,
         **scorer.settings.model_dump(mode="json", exclude={"threads", "memory"}),
         "device": assembly.device,
-        "shard": SHARD,
-        "grid": scorer.engine.grid,
+        "shards": assembly.cut.model_dump(),
+        "tile (--memory)": scorer.engine.longest_tile,
+        "stretch (--memory)": scorer.engine.longest_stretch,
     }
-
-
-def _shards(records: Iterator[VariantRecord]) -> Iterator[Shard]:
-    for number in itertools.count():
-        shard = list(itertools.islice(records, SHARD))
-        if not shard:
-            return
-        yield number, shard
 
 
 def _unclaimed(records: Iterator[VariantRecord], reader: VariantReader, assembly: _Assembly) -> Iterator[VariantRecord]:

@@ -130,6 +130,11 @@ class Annotation:
         return fitted
 
     @property
+    def words(self) -> str:
+        """What tells it from others: the file, and which transcripts of it."""
+        return f"{self.digest} {self.selection}"
+
+    @property
     def warnings(self) -> list[str]:
         """What of the file is not used, and why."""
         said = []

@@ -99,7 +99,9 @@ def write_spsc(path: str | Path, batches: Iterable[pl.DataFrame], base_rate: flo
             file.write(_once(batch).select(columns))
 
 
-def write_hints(path: str | Path, batches: Iterable[pl.DataFrame], source: str = "E") -> None:
+def write_hints(
+    path: str | Path, batches: Iterable[pl.DataFrame], lengths: Mapping[str, int], source: str = "E"
+) -> None:
     """Hints for ``augustus --hintsfile``, which reads no gzip: GFF lines ``dss`` and ``ass``.
 
     A dss is the intron's first base, an ass its last, 1-based, start = end ("Using hints" in RUNNING-AUGUSTUS.md of
@@ -128,7 +130,9 @@ def write_hints(path: str | Path, batches: Iterable[pl.DataFrame], source: str =
     )
     with _TextFile(path) as file:
         for batch in batches:
-            file.write(_once(batch).filter(base > 0).select(columns))
+            ends = {contig: lengths[contig] for contig in batch["contig"].unique()}
+            last = pl.col("contig").replace_strict(ends, return_dtype=pl.Int64) if ends else 0
+            file.write(_once(batch).filter((base > 0) & (base <= last)).select(columns))
 
 
 def write_parquet(path: str | Path, batches: Iterable[pl.DataFrame]) -> None:

@@ -51,8 +51,15 @@ def available_memory() -> int:
         for most, now in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
             limit, used = _first_line(f"{folder}/{most}"), _first_line(f"{folder}/{now}")
             if limit.isdigit():
-                free = min(free, int(limit) - int(used or 0))
+                free = min(free, int(limit) - max(int(used or 0) - _cached(folder), 0))
     return max(free, 2**28)
+
+
+def _cached(folder: str) -> int:
+    """Bytes of files that the kernel keeps there: they give way."""
+    found = dict(line.split() for line in _lines(f"{folder}/memory.stat"))
+    prefix = "" if "active_file" in found else "total_"
+    return sum(int(found.get(f"{prefix}{name}", 0)) for name in ("active_file", "inactive_file"))
 
 
 def parse_memory(text: str) -> int:

@@ -95,25 +95,23 @@ class Engine:
         self._dtype = dtype
         self._networks = [copy.deepcopy(network).to(self.device, dtype).eval() for network in package.networks]
         self._members = list(zip(self.spec.members, self._networks, strict=True))
-        self._pool = Threads(self.threads if self.device.type == "cpu" and mode != "full" else 1)
         widest = max(
             (m.out_channels for n in self._networks for m in n.modules() if isinstance(m, Convolution)), default=64
         )
         self._bytes_a_base = dtype.itemsize * widest * _LIVE_TENSORS
+        n_levels = max(len(network.stages()) for network in self._networks) + 1
+        self._bytes_a_level = dtype.itemsize * widest * n_levels
+        fit = self.memory // (2 * self.longest_stretch * self._bytes_a_level + 1)  # at once, a stretch a thread
+        is_parallel = self.device.type == "cpu" and mode != "full"
+        self._pool = Threads(min(self.threads, max(fit, 1)) if is_parallel else 1)
         self._remembered = Remembered(self.memory // _CACHE_SHARE)
         self.largest_batch = 64 if self.device.type == "cuda" else 8
         self._shares = mode == "delta" and is_one_stretch(self.spec) and all(n.stages() for n in self._networks)
 
     @property
-    def _longest_stretch(self) -> int:
+    def longest_stretch(self) -> int:
         """Bases of reference that altered windows share: every level of one network is kept at once."""
-        n_levels = max(len(network.stages()) for network in self._networks) + 1
-        return min(self.memory // 2 // (self._bytes_a_base // _LIVE_TENSORS * n_levels), 40_000)
-
-    @property
-    def grid(self) -> list[int]:
-        """What memory decides of how work is cut: the same numbers give the same bytes on one type of machine."""
-        return [self.longest_tile, self._runner._longest_stretch, self._runner.largest_batch]
+        return min(self.memory // 2 // self._runner._bytes_a_level, 40_000)
 
     @property
     def longest_tile(self) -> int:
@@ -247,7 +245,7 @@ class Engine:
             if base is None or id(base) not in index or windows[0].key not in missing:
                 continue
             references = plan[index[id(base)]]
-            if len(windows) == len(references) == 1 and references[0].tokens.size <= self._longest_stretch:
+            if len(windows) == len(references) == 1 and references[0].tokens.size <= self.longest_stretch:
                 ref, alt = references[0], windows[0]
                 change = change_between(ref.tokens, alt.tokens)
                 if change.is_inside:
@@ -258,7 +256,7 @@ class Engine:
             spans = [(pair.ref.tile.window_start, pair.ref.tile.window_end) for pair in pairs]
             cut = [
                 partial(self._stretch, start, end, [pairs[i] for i in members], names, chosen)
-                for start, end, members in stretches(spans, self._longest_stretch)
+                for start, end, members in stretches(spans, self.longest_stretch)
             ]
             for found in self._pool.each(cut):
                 for key, values in found:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from basecast.inference.shards import Parts, RunSettings
-from basecast.interruption import finish_first
+from basecast.interruption import finish_first, is_asked_to_stop
+
+WORK = {"cpu": 2e11, "cuda": 1e14}
+"""Multiplications of a shard by device, some 5 s: it must be done before a scheduler's patience ends."""
 
 Shard = tuple[int, list[Any]]
 """Number and items; the items pickle."""
@@ -65,22 +68,21 @@ def carry_out(job: Job, parts: Parts, run: RunSettings, progress: Callable[[int]
     def left() -> Iterator[Shard]:
         nonlocal done
         for number, items in job.shards():
+            if is_asked_to_stop():
+                return
             if parts.owns(number) and parts.has(number):
                 done += job.size(items)
             elif parts.owns(number):
                 sizes[number] = job.size(items)
                 yield number, items
 
-    with contextlib.closing(_runner(job, run)(left())) as results:
-        while True:
-            with finish_first():
-                found = next(results, None)
-                if found is None:
-                    return done
-                parts.save(*found)
-            done += sizes.pop(found[0])
+    with finish_first(), contextlib.closing(_runner(job, run)(left())) as results:
+        for number, payload in results:
+            parts.save(number, payload)
+            done += sizes.pop(number)
             if progress:
                 progress(done)
+    return done
 
 
 def _runner(job: Job, run: RunSettings) -> Callable[[Iterator[Shard]], Generator[tuple[int, bytes]]]:

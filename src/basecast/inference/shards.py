@@ -141,8 +141,9 @@ class Parts:
             who = f"another process runs --shard {self.split} of" if "-of-" in name else "another process is writing"
             raise UsageError(f"{who} {self.folder}: wait for it, or choose another output") from None
         except OSError as error:
+            other = "that all shards see, or do not use --shard" if self.split else "on another"
             raise UsageError(
-                f"{self.folder} lies on a file system without locks ({error.strerror}): give a --work-dir on another"
+                f"{self.folder} lies on a file system without locks ({error.strerror}): give a --work-dir {other}"
             ) from None
 
     def _agree(self, given: dict[str, Any]) -> None:
@@ -153,7 +154,8 @@ class Parts:
             count = self.split.count if self.split else None
             if header.exists():
                 before = _read(header)
-                self._refuse(before["plan"], given["plan"])
+                if self.split or any(self.folder.glob("part-*")):  # without a part nothing stands in the way
+                    self._refuse(before["plan"], given["plan"])
                 if self.split:
                     if before["count"] not in (None, count):
                         raise UsageError(

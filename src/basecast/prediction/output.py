@@ -95,7 +95,7 @@ FORMATS: dict[Format, dict[str, Callable[[str, Sites], None]]] = {
     "bigwig": {f"{kind}.{name}.bw": _bigwig(kind, strand) for kind in KINDS for strand, name in STRANDS.items()},
     "parquet": {"parquet": lambda path, sites: write_parquet(path, sites.rows())},
     "spsc": {"spsc.tsv.gz": lambda path, sites: write_spsc(path, sites.rows(threshold=FLOORS["spsc"]))},
-    "hints": {"hints.gff": lambda path, sites: write_hints(path, sites.rows())},
+    "hints": {"hints.gff": lambda path, sites: write_hints(path, sites.rows(), sites.lengths)},
 }
 """The files of each format, by the end of their names."""
 

@@ -17,17 +17,16 @@ from basecast.files import sha256_of, whole_file
 from basecast.genome.annotation import Annotation
 from basecast.genome.intervals import Interval, read_regions
 from basecast.genome.reference import Genome
-from basecast.inference.jobs import Job, Shard, carry_out, parts_of
+from basecast.inference.jobs import WORK, Job, Shard, carry_out, parts_of
 from basecast.inference.shards import Parts, RunSettings
+from basecast.inference.tiling import preferred_tile
 from basecast.prediction.output import FLOORS, FORMATS, Format, Sites, write
 from basecast.prediction.predictor import Predictor, PredictSettings
 from basecast.prediction.stretches import Stretch, shards, stretches
 from basecast.spec import LocalReach
 from basecast.spec.model import Frozen
+from basecast.zoo.catalogue import load_model
 from basecast.zoo.package import Package
-
-_WORK = {"cpu": 2e11, "cuda": 1e14}
-"""Multiplications of a shard, some 5 s: it must be done before a scheduler's patience ends."""
 
 _LONGEST = 4_000_000
 """Bases of a shard, however quick the model is: all of its values are in memory."""
@@ -90,7 +89,10 @@ def predict_sites(
     _check_prefix(target)
     floor = min([output.threshold, *(FLOORS[name] for name in output.formats if name in FLOORS)])
     genes = annotation if annotation is None or isinstance(annotation, Annotation) else Annotation.read(annotation)
-    predictor = Predictor(model, genome, genes, settings.on(run).model_copy(update={"floor": floor}))
+    package = model if isinstance(model, Package) else load_model(model)
+    tile = settings.tile or (preferred_tile(package.spec, run.device("cpu")) if run.cluster else None)
+    given = settings.on(run).model_copy(update={"floor": floor, "tile": tile})
+    predictor = Predictor(package, genome, genes, given)
     within = read_regions(regions, predictor.genome) if regions is not None else None
     device = run.device(predictor.engine.device)
     span = _span(predictor, device)
@@ -104,19 +106,22 @@ def predict_sites(
         "model": predictor.package.digest,
         "reference": predictor.genome.digest,
         "aliases": predictor.genome.aliases_digest,
-        "annotation": _words(predictor.annotation),
+        "annotation": predictor.annotation.words if predictor.annotation else None,
         "regions": sha256_of(regions) if regions is not None else None,
-        **predictor.settings.model_dump(mode="json", exclude={"threads", "memory", "context", "device", "floor"}),
+        **predictor.settings.model_dump(
+            mode="json", exclude={"threads", "memory", "context", "device", "floor", "tile"}
+        ),
         "least probability kept (--threshold, --format)": floor,
+        "tile (--tile-size, --memory)": predictor.engine.longest_tile,
         "context": predictor.context,
         "device": device,
-        "span": span,
-        "grid": predictor.engine.grid,
+        "work of a shard": span,
     }
     assembly = _assembly(predictor, planned(), output, device)
     files = {str(predictor.genome.path): predictor.genome.digest}
     job = Job(plan, assembly.model_dump(mode="json"), planned, predictor.payload, files, settings.threads, _bases)
-    told = (lambda done: progress(done, assembly.read)) if progress else None
+    own = assembly.read // (run.split.count if run.split else 1)
+    told = (lambda done: progress(done, own)) if progress else None
     with parts_of(job, target, run) as parts:
         read = carry_out(job, parts, run, told)
         if run.split:
@@ -222,7 +227,7 @@ def _span(predictor: Predictor, device: str) -> int:
     """Bases of a shard: whole tiles, of about the work that a shard may take."""
     weights = sum(x.numel() for network in predictor.package.networks for x in network.parameters())
     tile = predictor.engine.longest_tile
-    return max(min(int(_WORK[device] / max(weights, 1)), _LONGEST) // tile, 1) * tile
+    return max(min(int(WORK[device] / max(weights, 1)), _LONGEST) // tile, 1) * tile
 
 
 def _context(predictor: Predictor) -> int:
@@ -235,13 +240,9 @@ def _bases(items: Sequence[Any]) -> int:
     return sum(item.end - item.start for item in items)
 
 
-def _words(annotation: Annotation | None) -> str | None:
-    return f"{annotation.digest} {annotation.selection}" if annotation else None
-
-
 def _check_prefix(target: str) -> None:
     path = Path(target)
-    if path.is_dir() or not path.name:
+    if target.endswith("/") or path.is_dir() or not path.name:
         raise UsageError(f"the output {target} is a folder: give a prefix in it, such as {path / 'sites'}")
     if not path.parent.is_dir():
         raise UsageError(f"the folder of the output {target} does not exist: make it with 'mkdir -p {path.parent}'")

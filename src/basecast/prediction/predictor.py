@@ -135,8 +135,8 @@ class Predictor:
         return Request(source, item.contig, item.start, item.start + size, item.strand)
 
     def _genes(self, item: Stretch, positions: NDArray[np.int64]) -> list[str]:
-        """The gene whose body was read; where none was, those that lie there on the strand, joined by commas."""
-        if item.gene or self.annotation is None:
+        """The gene whose body was read; in genomic context those that lie there on the strand, joined by commas."""
+        if self.context == "gene" or self.annotation is None:
             return [item.gene] * len(positions)
         names: list[dict[str, None]] = [{} for _ in positions]
         for transcript in self.annotation.overlapping(item.contig, item.start, item.end):

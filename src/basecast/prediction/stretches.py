@@ -25,7 +25,7 @@ class Stretch(NamedTuple):
     low: int
     high: int
     gene: str = ""
-    """Whose body it is, where the context is the gene."""
+    """Whose body it is, where the context is the gene; on either strand."""
 
 
 def gene_name(symbol: str, gene_id: str) -> str:

@@ -8,19 +8,22 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from basecast.errors import InputError, UsageError
 from basecast.spec import LocalReach, ModelSpec
 from basecast.zoo import store
 from basecast.zoo.importers import openspliceai, spliceai_keras
 from basecast.zoo.known import Known, known
-from basecast.zoo.package import CONFIG, Package, load_package, verify_package
+from basecast.zoo.package import CONFIG, SUMS, Package, load_package, verify_package
 
 _IMPORTERS: tuple[tuple[tuple[str, ...], Callable[[list[Path]], Package]], ...] = (
     (openspliceai.SUFFIXES, openspliceai.load),
     (spliceai_keras.SUFFIXES, spliceai_keras.load),
 )
+
+_NAME = r"\w[\w.-]{0,95}"
+_ON_HUB = r"hf:[\w.-]+/[\w.-]+(@.+)?"
 
 
 def embedded() -> dict[str, Path]:
@@ -34,18 +37,35 @@ def is_path(reference: str) -> bool:
     return "/" in reference and not re.match("hf:|https?://", reference)
 
 
+def is_url(reference: str) -> bool:
+    """Whether it is the address of a package on a web server."""
+    return re.match("https?://", reference) is not None
+
+
 def name_of(reference: str) -> str:
     """The name under which a model is kept: the reference itself, of a URL or a folder its last part.
 
     Raises:
-        UsageError: it is neither, nor a name of the catalogue.
+        UsageError: it is neither, nor a name of the catalogue; or a URL or folder ends in no name.
     """
+    if is_url(reference):
+        name = reference.removesuffix("/" + SUMS).rstrip("/").partition("://")[2].partition("/")[2].rpartition("/")[2]
+        if re.search(r"[?#\s]|://[^/]*@", reference) or not re.fullmatch(_NAME, name):
+            raise UsageError(
+                f"{reference} does not end in a name to keep a model under: give the URL of the package's own folder, "
+                "without a query, a user or a password"
+            )
+        return name
     if is_path(reference):
-        return unquote(Path(reference).resolve().name)
-    if re.match("https?://", reference):
-        return urlsplit(reference).path.removesuffix("/SHA256SUMS").rstrip("/").rpartition("/")[2]
+        name = unquote(Path(reference).resolve().name)
+        if not (re.fullmatch(rf"{_NAME}(@.+)?", name) or re.fullmatch(_ON_HUB, name)):
+            raise UsageError(
+                f"{reference} does not end in a name to keep a model under: give a folder whose name has letters, "
+                "digits, '.', '_' and '-'"
+            )
+        return name
     names = known().keys() | embedded().keys()
-    if re.fullmatch(r"hf:[\w.-]+/[\w.-]+(@.+)?", reference) or reference.partition("@")[0] in names:
+    if re.fullmatch(_ON_HUB, reference) or reference.partition("@")[0] in names:
         return reference
     raise UsageError(
         f"there is no model {reference!r} to get: give hf:OWNER/NAME, the URL or path of a package (./NAME), or a name "
@@ -68,10 +88,11 @@ def find_model(reference: str | Path) -> Path:
     if name in ours:
         return ours[name]
     here = store.fetched()
-    if re.match("https?://", name):
+    if is_url(name):
         name = next((n for n, record in here.items() if record.reference == name), name)
     if name in here:
-        store.require_accepted(name, here[name].licence, here[name].reference)
+        entry, record = known().get(name.partition("@")[0]), here[name]
+        store.require_accepted(name, record.licences, record.reference, entry.homepage if entry else record.source)
         return store.folder_of(name)
     if re.match("hf:|https?://", name) or name.partition("@")[0] in known():
         raise UsageError(f"{name} has not been fetched yet: run `basecast zoo get {name}` once")
@@ -94,11 +115,12 @@ def load_model(reference: str | Path) -> Package:
     path = find_model(reference)
     if (path / CONFIG).exists():
         return load_package(path)
+    if (path / SUMS).exists():
+        verify_package(path)
+    package = imported(path)
     entry = None if Path(reference).exists() else known().get(str(reference).partition("@")[0])
     if entry is None:
-        return _imported(path)
-    verify_package(path)
-    package = _imported(path)
+        return package
     facts = {"name": str(reference), "species": entry.species, "genome_build": entry.genome_build}
     return replace(package, spec=package.spec.model_copy(update=facts))
 
@@ -118,7 +140,12 @@ def describe(reference: str) -> dict[str, Any]:
     return {**package.spec.model_dump(mode="json"), "sha256": package.digest, **origin}
 
 
-def _imported(path: Path) -> Package:
+def imported(path: Path) -> Package:
+    """A foreign checkpoint, or a folder of them, as a package.
+
+    Raises:
+        InputError: there is none, it is damaged, or they are of several formats.
+    """
     files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file())
     found = [(load, chosen) for suffixes, load in _IMPORTERS if (chosen := [p for p in files if p.suffix in suffixes])]
     if len(found) > 1:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import errno
 import http.client
 import json
 import os
+import re
 import shutil
 import ssl
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from basecast import __version__
 from basecast.errors import BasecastError, InputError, UsageError
+from basecast.files import digest_of
 
 Progress = Callable[[int], None]
 """Called with the bytes that are there so far."""
@@ -34,6 +36,8 @@ TRIES = 4
 _PAUSE = 1.0
 _TIMEOUT = 30
 _CHUNK = 1 << 18
+_LONGEST_WAIT = 60
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -48,12 +52,21 @@ def require_network(what: str) -> None:
         raise UsageError(f"{what} needs the network, and BASECAST_OFFLINE is set: unset it, or get the files elsewhere")
 
 
-def download(url: str, target: Path, *, sha256: str = "", token: str = "", progress: Progress | None = None) -> str:
+def download(
+    url: str,
+    target: Path,
+    *,
+    sha256: str = "",
+    token: str = "",
+    longest: int | None = None,
+    progress: Progress | None = None,
+) -> str:
     """Fetch ``url`` to ``target``, whose folder is there; what an earlier call left of it is gone on with.
 
     Args:
         sha256: what the file must be, in hex; empty: any file will do.
-        token: sent to the host of ``url`` alone, never to where it redirects.
+        token: sent to the host of ``url`` alone, never to another to which it redirects.
+        longest: the most bytes that it may have.
 
     Returns:
         SHA-256 of the file, in hex.
@@ -67,11 +80,11 @@ def download(url: str, target: Path, *, sha256: str = "", token: str = "", progr
     part = _Part(target, url)
     resumed, digest = part.size > 0, part.digest() if sha256 else ""
     if not digest or digest != sha256:
-        _fill(part, url, token, known=bool(sha256), progress=progress)
+        _fill(part, url, token, known=bool(sha256), longest=longest, progress=progress)
         digest = part.digest()
     if sha256 and digest != sha256 and resumed:  # what lay here may have been of another file
         part.discard()
-        _fill(part, url, token, known=True, progress=progress)
+        _fill(part, url, token, known=True, longest=longest, progress=progress)
         digest = part.digest()
     if sha256 and digest != sha256:
         part.discard()
@@ -120,43 +133,48 @@ class _Part:
 
     def digest(self) -> str:
         """SHA-256 of what is there."""
-        if not self.path.exists():
-            return ""
-        with self.path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
+        return digest_of(self.path) if self.path.exists() else ""
 
     def finish(self) -> None:
         with self.path.open("rb+") as handle, room_for(self.path):
             os.fsync(handle.fileno())
-        self.path.replace(self.target)
+        with room_for(self.target):
+            self.path.replace(self.target)
         self._memo.unlink(missing_ok=True)
 
 
-def _fill(part: _Part, url: str, token: str, *, known: bool, progress: Progress | None) -> None:
+def _fill(part: _Part, url: str, token: str, *, known: bool, longest: int | None, progress: Progress | None) -> None:
     """Ask for what is missing until nothing is."""
     failures = 0
     while True:
-        before = part.size
+        before, pause = part.size, 0.0
         try:
-            return _ask(part, url, token, known, progress)
+            return _ask(part, url, token, known, longest, progress)
         except urllib.error.HTTPError as error:
             error.close()
+            pause = _asked_pause(error.headers)
             if error.code == 416:  # there is nothing after what we have, so that was another file's
                 part.discard()
             elif error.code not in _PASSING:
                 raise _refused(url, error, token) from None
             problem: Exception = error
-        except (OSError, http.client.HTTPException) as error:  # URLError is an OSError too
+        except (OSError, http.client.HTTPException, ValueError) as error:  # URLError is an OSError too
             problem = error
             if isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError):
                 raise _unreachable(url, error, part) from None
         failures = 1 if part.size > before else failures + 1
         if failures >= TRIES:
             raise _unreachable(url, problem, part) from None
-        time.sleep(_PAUSE * 2 ** (failures - 1))
+        time.sleep(max(pause, _PAUSE * 2 ** (failures - 1)))
 
 
-def _ask(part: _Part, url: str, token: str, known: bool, progress: Progress | None) -> None:
+def _asked_pause(headers: Message) -> float:
+    """The seconds that a busy server asks for, up to a minute."""
+    seconds = headers.get("Retry-After") or ""
+    return float(min(int(seconds), _LONGEST_WAIT)) if re.fullmatch("[0-9]{1,9}", seconds) else 0.0
+
+
+def _ask(part: _Part, url: str, token: str, known: bool, longest: int | None, progress: Progress | None) -> None:
     """One request: the whole file, or the rest of it if what we have is surely of the same version."""
     request = urllib.request.Request(url, headers={"User-Agent": f"basecast/{__version__}"})
     if token:
@@ -174,15 +192,21 @@ def _ask(part: _Part, url: str, token: str, known: bool, progress: Progress | No
                 raise ConnectionError("the file changed while it was fetched")
         else:
             part.begin(version)
-        length = response.headers.get("Content-Length")
-        end = None if length is None else start + int(length)
-        with part.path.open("ab") as out:
+        end = None if response.length is None else start + response.length
+        with room_for(part.path):
+            handle = part.path.open("ab")
+        with handle as out:
             size = start
             while size != end and (chunk := response.read1(_CHUNK)):
                 with room_for(part.path):
                     out.write(chunk)
                     out.flush()
                 size += len(chunk)
+                if longest is not None and size > longest:
+                    part.discard()
+                    raise InputError(
+                        f"{url} is longer than the {longest:,} bytes that it may have: it is something else"
+                    )
                 if progress:
                     progress(size)
         if end is not None and size < end:
@@ -209,19 +233,26 @@ def room_for(path: Path) -> Iterator[None]:
     except OSError as error:
         there = next(folder for folder in path.absolute().parents if folder.exists())
         free = shutil.disk_usage(there).free
+        is_full = error.errno in _NO_ROOM
+        said, remedy = (f"; {free / 1e6:,.0f} MB free", "make room, or ") if is_full else ("", "")
         raise InputError(
-            f"{path.parent} cannot be written ({error.strerror}; {free / 1e6:,.0f} MB free): make room, or set "
-            "BASECAST_CACHE or --output to another disk, and give the same command to go on"
+            f"{path.parent} cannot be written ({error.strerror}{said}): {remedy}set BASECAST_CACHE or --output to "
+            f"{'another disk' if is_full else 'another folder'}, and give the same command to go on"
         ) from error
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Never from https to something that others on the way can read and change."""
+    """Never from https to something that others on the way can read and change; the token stays with its server."""
 
     def redirect_request(self, request, response, code, message, headers, url):  # type: ignore[no-untyped-def]
         if not url.startswith(("https:", request.full_url.partition("//")[0])):
             raise InputError(f"{request.full_url} leads to {url}, which is not https: it is not followed")
-        return super().redirect_request(request, response, code, message, headers, url)
+        following = super().redirect_request(request, response, code, message, headers, url)
+        token = request.unredirected_hdrs.get("Authorization")
+        old, new = urllib.parse.urlsplit(request.full_url), urllib.parse.urlsplit(url)
+        if following and token and (old.scheme, old.netloc) == (new.scheme, new.netloc):
+            following.add_unredirected_header("Authorization", token)
+        return following
 
 
 _OPENER = urllib.request.build_opener(_Redirects)
@@ -230,6 +261,8 @@ _OPENER = urllib.request.build_opener(_Redirects)
 def _refused(url: str, error: urllib.error.HTTPError, token: str) -> InputError:
     if error.code in (401, 403):
         remedy = "your token may not read it" if token else "it needs a login (hf auth login, or HF_TOKEN)"
+        page, is_hub, _ = url.partition("/resolve/")
+        remedy += f"; where it has terms, accept them at {page}" if is_hub else ""
         return InputError(f"{url} is not given out (HTTP {error.code}): {remedy}")
     if error.code in (404, 410):
         return NoSuchFileError(f"there is no {url} (HTTP {error.code}): check the name and the revision")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import contextlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,31 +10,28 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-import pydantic
-
 from basecast.errors import InputError, UsageError
-from basecast.files import locked
+from basecast.files import cache_folder, digest_of, locked
 from basecast.spec import ModelSpec
 from basecast.zoo import store
-from basecast.zoo.catalogue import embedded, is_path, name_of
+from basecast.zoo.catalogue import embedded, imported, is_path, is_url, name_of
 from basecast.zoo.download import NoSuchFileError, Progress, download, is_offline, room_for
 from basecast.zoo.hub import snapshot
 from basecast.zoo.known import Known, known
-from basecast.zoo.package import CONFIG, SUMS, digest_of, read_sums, require_new, verify_package
+from basecast.zoo.package import CARD, CONFIG, LONGEST_SUMS, SUMS, read_sums, require_new, verify_package
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What ``get`` did; of ``first_seen`` nobody published a checksum: what came is held against what comes later."""
+    """What ``get`` did; ``licences`` are those of the model and of its nodes."""
 
     name: str
     folder: Path
     source: str
-    licence: str
+    licences: tuple[str, ...]
     n_files: int
     n_bytes: int
     was_there: bool
-    first_seen: tuple[str, ...] = ()
 
 
 class _Source(NamedTuple):
@@ -65,87 +62,99 @@ def get(
     name = name_of(reference)
     if name in embedded():
         raise UsageError(f"{name} is the name of a model that ships with basecast: there is nothing to get")
-    entry = known().get(name.partition("@")[0])
-    store.require_accepted(name, entry.licence if entry else "", reference, accept=accept_licence)
-    with locked(store.folder_of(name)):
-        sums = _expected(name, entry)
-        found = _already_there(name, reference, output or store.folder_of(name), sums)
-        if found:
-            store.require_accepted(name, found.licence, reference, accept=accept_licence)
-            return found
-        return _fetch(_source(reference, name, entry), reference, name, sums, output, accept_licence, progress)
+    if output:
+        require_new(output)
+    entry = _entry(reference, name)
+    if entry:
+        store.require_accepted(name, (entry.licence,), reference, entry.homepage, accept=accept_licence)
+    with locked(cache_folder("models", "locks") / quote(name, safe="@")):
+        record = None if output else store.fetched().get(name)
+        if record:
+            _refuse_another(record, reference, entry)
+        if record and not is_path(reference) and _is_enough(record, entry):
+            store.require_accepted(name, record.licences, reference, record.source, accept=accept_licence)
+            return _done(record, was_there=True)
+        source = _source(reference, name, entry)
+        return _fetch(source, reference, name, entry, output, accept_licence, progress)
 
 
 def _fetch(
     source: _Source,
     reference: str,
     name: str,
-    expected: Mapping[str, str] | None,
+    entry: Known | None,
     output: Path | None,
     accept_licence: bool,
     progress: Progress | None,
 ) -> Fetched:
     """Every file of a source into a folder beside the one to be, which then takes its name."""
     target = output or store.folder_of(name)
-    _refuse_another(name, source, target, output is not None)
     staging = target.with_name(f".{target.name}.partial")
     with room_for(staging):
         staging.mkdir(parents=True, exist_ok=True)
-    if expected is None:
-        sums = _listed(source, staging)
-        _bring(source, CONFIG, sums[CONFIG], staging, target, None)
-        licence = _licence_in(staging / CONFIG)
-        store.require_accepted(name, licence, reference, accept=accept_licence)
-    else:
-        sums, licence = dict(expected), known()[name.partition("@")[0]].licence
-    n_bytes = 0
-    for file, digest in sums.items():
-        _bring(source, file, digest, staging, target, _beyond(n_bytes, progress))
-        n_bytes += (staging / file).stat().st_size
-    first_seen = tuple(file for file, digest in sums.items() if not digest)
-    if expected is not None:
-        sums = {file: digest_of(staging / file) for file in sums}
-        (staging / SUMS).write_text("".join(f"{digest}  {file}\n" for file, digest in sums.items()))
-    _put(staging, target, set(sums))
-    if not output or first_seen:
-        facts = {"reference": reference, "source": source.place, "commit": source.commit, "licence": licence}
-        store.remember(store.Record(name=name, sums=sums, **facts))
-    return Fetched(name, target, source.place, licence, len(sums), n_bytes, was_there=False, first_seen=first_seen)
-
-
-def _expected(name: str, entry: Known | None) -> dict[str, str] | None:
-    """What the checkpoints of a catalogue entry must be, '' where not known; None where ``SHA256SUMS`` will say it.
-
-    Published checksums are those of the revision that is taken by default; first seen ones are of the name as asked.
-    """
-    if not (entry and entry.sums):
-        return None
-    is_default = name.partition("@")[2] in ("", entry.revision)
-    record = store.record_of(name)
-    seen = record.sums if record else {}
-    return {file: (digest if is_default else "") or seen.get(file, "") for file, digest in entry.sums.items()}
-
-
-def _already_there(name: str, reference: str, target: Path, sums: Mapping[str, str] | None) -> Fetched | None:
-    """The model, if its folder is whole and is what it must be, or what a newer one may not be looked for."""
-    record = store.record_of(name)
     try:
-        here = read_sums(target)
-        verify_package(target)
+        sums = _sums_of(entry, name) if entry else _listed(source, staging)
+        licences = (entry.licence,) if entry else _licences(source, sums, staging, target)
+        store.require_accepted(
+            name, licences, reference, entry.homepage if entry else source.place, accept=accept_licence
+        )
+        was_there = _is_whole(target, sums)
+        if was_there:
+            shutil.rmtree(staging)
+        else:
+            _bring_all(source, sums, staging, target, progress)
+            if entry:
+                _require_checkpoints(source, sums, staging)
+            with room_for(target):
+                _put(staging, target, set(sums))
+    finally:
+        with contextlib.suppress(OSError):
+            staging.rmdir()  # if nothing came, nothing stays
+    record = store.Record(name=name, reference=reference, source=source.place, commit=source.commit, licences=licences)
+    if not output:
+        store.remember(record)
+    return _done(record, target, was_there=was_there)
+
+
+def _done(record: store.Record, folder: Path | None = None, *, was_there: bool) -> Fetched:
+    folder = folder or store.folder_of(record.name)
+    sizes = [(folder / file).stat().st_size for file in read_sums(folder)]
+    return Fetched(record.name, folder, record.source, record.licences, len(sizes), sum(sizes), was_there)
+
+
+def _entry(reference: str, name: str) -> Known | None:
+    """The catalogue's entry; a package, or whatever a URL names, is not the catalogue's, whatever it is called."""
+    if is_url(reference) or (is_path(reference) and (Path(reference) / CONFIG).exists()):
+        return None
+    return known().get(name.partition("@")[0])
+
+
+def _sums_of(entry: Known, name: str) -> dict[str, str]:
+    """What the checkpoints must be, '' where not known: checksums are those of the revision that is the default."""
+    is_default = name.partition("@")[2] in ("", entry.revision)
+    return {file: digest if is_default else "" for file, digest in entry.sums.items()}
+
+
+def _is_whole(folder: Path, sums: Mapping[str, str]) -> bool:
+    """Whether a folder has these files and no others, as they must be."""
+    try:
+        verify_package(folder)
+        return read_sums(folder) == sums
     except InputError:
-        return None
-    if sums is None:
-        commit = name.partition("@")[2]
-        if is_path(reference) or not (is_offline() or (record and commit == record.commit and len(commit) == 40)):
-            return None
-        licence = _licence_in(target / CONFIG)
-    elif sums.keys() == here.keys() and all(digest in ("", here[file]) for file, digest in sums.items()):
-        licence = known()[name.partition("@")[0]].licence
-    else:
-        return None
-    n_bytes = sum((target / file).stat().st_size for file in here)
-    source = record.source if record else str(target)
-    return Fetched(name, target, source, licence, len(here), n_bytes, was_there=True)
+        return False
+
+
+def _is_enough(record: store.Record, entry: Known | None) -> bool:
+    """Whether what is here is whole, and is what is asked for without asking where it came from."""
+    folder, revision = store.folder_of(record.name), record.name.partition("@")[2]
+    try:
+        here = read_sums(folder)
+    except InputError:
+        return False
+    if entry:
+        wanted = {file: digest or here.get(file) for file, digest in _sums_of(entry, record.name).items()}
+        return here == wanted and _is_whole(folder, here)
+    return (is_offline() or (len(revision) == 40 and revision == record.commit)) and _is_whole(folder, here)
 
 
 def _source(reference: str, name: str, entry: Known | None) -> _Source:
@@ -159,8 +168,10 @@ def _source(reference: str, name: str, entry: Known | None) -> _Source:
         folder = Path(reference).resolve()
         if not folder.is_dir():
             raise UsageError(f"there is no folder {reference} (a hub's repository is hf:OWNER/NAME)")
-        if not (folder / SUMS).exists() and not (entry and entry.sums):
+        if not entry and not (folder / SUMS).exists():
             raise InputError(f"{folder} is no package (it has no {SUMS}): make one of it with basecast zoo import")
+        if entry and (folder / SUMS).exists():
+            verify_package(folder)
         return _Source(str(folder))
     if is_offline():
         own = quote(name, safe="@")
@@ -169,25 +180,28 @@ def _source(reference: str, name: str, entry: Known | None) -> _Source:
             f"`basecast zoo get {reference} -o {own}` where there is a network, bring that folder here, then run "
             f"`basecast zoo get ./{own}`"
         )
-    if re.match("https?://", reference):
-        return _Source(reference.removesuffix(SUMS).rstrip("/") + "/")
+    if is_url(reference):
+        return _Source(_place(reference))
     where, _, revision = name.partition("@")
-    where = entry.url if entry else where
-    if where.startswith("hf:"):
-        found = snapshot(where.removeprefix("hf:"), revision)
-        return _Source(found.url, found.commit, found.token)
-    revision = revision or (entry.revision if entry else "")
-    return _Source(where.format(revision=quote(revision)), revision)
+    if entry:
+        revision = revision or entry.revision
+        return _Source(entry.url.format(revision=quote(revision)), revision)
+    found = snapshot(where.removeprefix("hf:"), revision)
+    return _Source(found.url, found.commit, found.token)
 
 
-def _refuse_another(name: str, source: _Source, target: Path, is_own: bool) -> None:
-    """Raises UsageError where something else would be overwritten."""
-    if is_own:
-        require_new(target)
-    record = store.record_of(name)
-    says_whose = name.startswith("hf:") or name.partition("@")[0] in known()
-    if record and target.exists() and not (is_own or says_whose or record.source == source.place):
-        raise UsageError(f"there is a {name} already, from {record.source}: give --output, or remove {target}")
+def _place(reference: str) -> str:
+    """Of a URL or a folder: what its record says of where it came from."""
+    return reference.removesuffix("/" + SUMS).rstrip("/") + "/" if is_url(reference) else str(Path(reference).resolve())
+
+
+def _refuse_another(record: store.Record, reference: str, entry: Known | None) -> None:
+    """Raises UsageError where something else would be overwritten; names of a hub and the catalogue say whose it is."""
+    if not entry and not record.name.startswith("hf:") and record.source != _place(reference):
+        raise UsageError(
+            f"there is a {record.name} already, from {record.source}: give --output, or remove "
+            f"{store.folder_of(record.name)}"
+        )
 
 
 def _listed(source: _Source, staging: Path) -> dict[str, str]:
@@ -198,9 +212,13 @@ def _listed(source: _Source, staging: Path) -> dict[str, str]:
         raise InputError(
             f"there is no package at {source.place}: it has no {SUMS} (HTTP 404); check the name"
         ) from None
-    sums = read_sums(staging)
-    if CONFIG not in sums:
-        raise InputError(f"{source.place} is no package: its {SUMS} lists no {CONFIG}")
+    try:
+        sums = read_sums(staging)
+        if CONFIG not in sums:
+            raise InputError(f"{source.place} is no package: its {SUMS} lists no {CONFIG}")
+    except InputError:
+        (staging / SUMS).unlink()
+        raise
     return sums
 
 
@@ -214,7 +232,10 @@ def _bring(source: _Source, file: str, sha256: str, staging: Path, old: Path, pr
     if sha256 and (old / file).is_file() and digest_of(old / file) == sha256:
         place = old
     elif source.place.endswith("/"):
-        download(source.place + quote(file), target, sha256=sha256, token=source.token, progress=progress)
+        longest = LONGEST_SUMS if file.rpartition("/")[2] in (SUMS, CARD) else None
+        download(
+            source.place + quote(file), target, sha256=sha256, token=source.token, longest=longest, progress=progress
+        )
         return
     else:
         place = Path(source.place)
@@ -228,18 +249,49 @@ def _bring(source: _Source, file: str, sha256: str, staging: Path, old: Path, pr
         raise InputError(
             f"{place / file} is not what its checksum says (sha256 {digest[:16]}..., not {sha256[:16]}...): fetch again"
         )
-    partial.replace(target)
+    with room_for(target):
+        partial.replace(target)
 
 
 def _beyond(start: int, progress: Progress | None) -> Progress | None:
     return (lambda done: progress(start + done)) if progress else None
 
 
-def _licence_in(config: Path) -> str:
+def _licences(source: _Source, sums: Mapping[str, str], staging: Path, old: Path) -> tuple[str, ...]:
+    """Those of a package and its nodes, once each; their configs are brought first."""
+    found = []
+    for file in [CONFIG, *(file for file in sums if file.endswith(f"/{CONFIG}"))]:
+        _bring(source, file, sums[file], staging, old, None)
+        try:
+            found.append(ModelSpec.model_validate_json((staging / file).read_bytes()).licence)
+        except ValueError as error:
+            raise InputError(f"{staging / file} is not a valid model: {error}") from None
+    return tuple(dict.fromkeys(found))
+
+
+def _bring_all(source: _Source, sums: Mapping[str, str], staging: Path, old: Path, progress: Progress | None) -> None:
+    n_bytes = 0
+    for file, digest in sums.items():
+        _bring(source, file, digest, staging, old, _beyond(n_bytes, progress))
+        n_bytes += (staging / file).stat().st_size
+
+
+def _require_checkpoints(source: _Source, sums: Mapping[str, str], staging: Path) -> None:
+    """Read what the catalogue may know no checksums of, then write down those that it has.
+
+    Raises:
+        InputError: it is no model, and was not kept.
+    """
+    for path in staging.iterdir():
+        if path.is_file() and path.name not in sums:
+            path.unlink()
     try:
-        return ModelSpec.model_validate_json(config.read_text()).licence
-    except (pydantic.ValidationError, ValueError) as error:
-        raise InputError(f"{config} is not a valid model: {error}") from None
+        imported(staging)
+    except InputError as error:
+        shutil.rmtree(staging)
+        raise InputError(f"{source.place} does not give the model's files, none was kept: {error}") from None
+    with room_for(staging):
+        (staging / SUMS).write_text("".join(f"{digest_of(staging / file)}  {file}\n" for file in sums))
 
 
 def _put(staging: Path, target: Path, files: set[str]) -> None:

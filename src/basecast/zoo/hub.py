@@ -7,7 +7,6 @@ import os
 from typing import NamedTuple
 
 from basecast.errors import BasecastError, InputError
-from basecast.zoo.download import require_network
 
 _ENDPOINT = "https://huggingface.co"
 
@@ -27,11 +26,9 @@ def snapshot(repository: str, revision: str = "") -> Snapshot:
 
     Raises:
         InputError: there is no such repository or revision, or it is not given to this user.
-        UsageError: the network is forbidden.
         BasecastError: the hub cannot be reached.
     """
     where = f"hf:{repository}{f'@{revision}' if revision else ''}"
-    require_network(where)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # it is read on import
     hub, errors = importlib.import_module("huggingface_hub"), importlib.import_module("huggingface_hub.errors")
     endpoint = (os.environ.get("HF_ENDPOINT") or _ENDPOINT).rstrip("/")
@@ -47,9 +44,22 @@ def snapshot(repository: str, revision: str = "") -> Snapshot:
         raise InputError(
             f"there is no {where} at {endpoint}, or it is private: check the name, or log in with hf auth login"
         ) from None
-    except Exception as error:  # its transport's errors have no common class across its versions
-        raise BasecastError(
-            f"{where}: {endpoint} could not be asked ({str(error).splitlines()[0] if str(error) else error!r}): "
-            "check the network, HF_ENDPOINT and HTTPS_PROXY, then give the same command again"
+    except errors.HfHubHTTPError as error:  # of a mirror, which does not say which of these it is
+        status = error.response.status_code
+        if status not in (401, 403, 404):
+            raise _unreachable(where, endpoint, error) from None
+        raise InputError(
+            f"{where} is not given out by {endpoint} (HTTP {status}): check the name and the revision; where it is "
+            f"private or has terms, accept them at {endpoint}/{repository} and log in with hf auth login"
         ) from None
+    except Exception as error:  # its transport's errors have no common class across its versions
+        raise _unreachable(where, endpoint, error) from None
     return Snapshot(f"{endpoint}/{repository}/resolve/{commit}/", commit, hub.get_token() or "")
+
+
+def _unreachable(where: str, endpoint: str, error: Exception) -> BasecastError:
+    said = str(error).strip().partition("\n")[0] or repr(error)
+    return BasecastError(
+        f"{where}: {endpoint} could not be asked ({said}): check the network, HF_ENDPOINT and HTTPS_PROXY, then give "
+        "the same command again"
+    )

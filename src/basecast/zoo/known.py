@@ -11,12 +11,12 @@ from basecast.spec.model import Frozen
 
 
 class Known(Frozen):
-    """A model that somebody else publishes: a package on the hub (``hf:OWNER/NAME``), or a folder of checkpoints."""
+    """A model that somebody else publishes as a folder of checkpoints."""
 
     name: str
     url: str = Field(description="where the files lie; {revision} stands for a branch, tag or commit")
-    revision: str = Field("", description="the one that is taken where none is asked for")
-    sums: Mapping[str, str] = Field({}, description="checkpoint -> SHA-256 in hex; '' where none is known")
+    revision: str = Field(description="the one that is taken where none is asked for")
+    sums: Mapping[str, str] = Field(description="checkpoint -> SHA-256 in hex; '' where none is known")
     licence: str
     species: str
     genome_build: str = ""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-Kind = Literal["permissive", "copyleft", "non-commercial"]
+Kind = Literal["permissive", "copyleft", "no-derivatives", "non-commercial", "unknown"]
 
 # SPDX identifiers, lower case and without -only or -or-later, that the Hugging Face hub knows by the same name.
 _HUB = frozenset(
     """
-    apache-2.0 mit bsd-2-clause bsd-3-clause bsd-3-clause-clear isc zlib unlicense cc0-1.0 pddl-1.0 odc-by-1.0
+    apache-2.0 mit bsd-2-clause bsd-3-clause bsd-3-clause-clear isc zlib unlicense ncsa cc0-1.0 pddl-1.0 odc-by-1.0
     cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nd-4.0
     cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nc-nd-3.0
     cc-by-nc-nd-4.0 gpl-2.0 gpl-3.0 lgpl-2.1 lgpl-3.0 agpl-3.0 mpl-2.0 epl-2.0 eupl-1.1 artistic-2.0 ecl-2.0
@@ -20,7 +20,6 @@ _HUB_NAMES = {"pddl-1.0": "pddl", "odc-by-1.0": "odc-by"}
 _OTHERS = frozenset(
     ["polyform-noncommercial-1.0.0", "polyform-strict-1.0.0", "cc-by-nd-3.0", "eupl-1.2", "0bsd", "blueoak-1.0.0"]
 )
-_STRICTNESS: tuple[Kind, ...] = ("permissive", "copyleft", "non-commercial")
 
 
 def is_known(licence: str) -> bool:
@@ -29,16 +28,34 @@ def is_known(licence: str) -> bool:
 
 
 def kind_of(licence: str) -> Kind:
-    """What a licence asks for. One that is not known counts as permissive: nothing can be said of it."""
+    """What a licence asks for, the first of all that it does for who uses the weights."""
     bare = _bare(licence)
     if re.search(r"(^|-)nc(-|$)|noncommercial|non-commercial|^polyform-strict", bare):
         return "non-commercial"
-    return "copyleft" if re.match(r"a?gpl|lgpl|mpl|epl|eupl|cc-by-sa", bare) else "permissive"
+    if _forbids_derivatives(bare):
+        return "no-derivatives"
+    if re.match(r"a?gpl|lgpl|mpl|epl|eupl|cc-by-sa", bare):
+        return "copyleft"
+    return "permissive" if bare in _HUB | _OTHERS else "unknown"
 
 
-def is_stricter(licence: str, than: str) -> bool:
-    """Whether a licence asks for more than another."""
-    return _STRICTNESS.index(kind_of(licence)) > _STRICTNESS.index(kind_of(than))
+def may_become(licence: str, own: str) -> bool:
+    """Whether weights made from what is under a licence may be given out under ``own``.
+
+    Copyleft, share-alike and unknown terms stay what they are. Where this is simpler than the law, it is stricter.
+    """
+    bare, kind = _bare(licence), kind_of(licence)
+    if _forbids_derivatives(bare):
+        return False
+    if kind == "permissive":
+        return True
+    if kind == "non-commercial" and "-sa" not in bare:
+        return kind_of(own) == "non-commercial"
+    return own.lower() == licence.lower() or (licence.lower().endswith("-or-later") and _bare(own) == bare)
+
+
+def _forbids_derivatives(bare: str) -> bool:
+    return re.search(r"(^|-)nd(-|$)|^polyform-strict", bare) is not None
 
 
 def in_words(licence: str) -> str:
@@ -46,7 +63,9 @@ def in_words(licence: str) -> str:
     asks = {
         "non-commercial": "it forbids use for commercial advantage or payment",
         "copyleft": "what you distribute of it or made from it stays under the same terms",
-    }.get(kind_of(licence))
+        "no-derivatives": "it forbids to distribute what is made from it",
+        "unknown": "its terms are its own: read them",
+    }.get(kind_of(licence) if licence else "permissive")
     return f"{licence} ({asks})" if asks else licence or "no licence named"
 
 

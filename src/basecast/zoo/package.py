@@ -9,20 +9,19 @@ import hashlib
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
+from functools import cached_property, partial
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-import pydantic
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from basecast.errors import InputError, UsageError
-from basecast.files import sha256_of
+from basecast.files import digest_of, sha256_of
 from basecast.models.ensemble import Ensemble
 from basecast.models.network import Network
 from basecast.models.registry import build
@@ -30,6 +29,10 @@ from basecast.spec import ModelSpec
 from basecast.zoo.card import card_of
 
 CONFIG, CARD, SUMS = "config.json", "README.md", "SHA256SUMS"
+ATTRIBUTES = ".gitattributes"
+"""What a hub reads and rewrites: no part of the model, so ``SHA256SUMS`` does not list it."""
+LONGEST_SUMS = 1_000_000
+"""Bytes of a ``SHA256SUMS``, or of a card; a longer one is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,16 +87,16 @@ def save_package(
     """
     require_new(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         for name, content in files.items():
-            (partial / name).parent.mkdir(parents=True, exist_ok=True)
-            (partial / name).write_bytes(content)
-        _write(partial, package, card)
-        partial.chmod(0o755)
-        partial.rename(folder)
+            (staging / name).parent.mkdir(parents=True, exist_ok=True)
+            (staging / name).write_bytes(content)
+        _write(staging, package, card)
+        staging.chmod(0o755)
+        staging.rename(folder)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def require_new(folder: Path) -> None:
@@ -112,19 +115,15 @@ def _write(folder: Path, package: Package, card: str | None) -> None:
     for node in spec.nodes:
         (folder / node.package).mkdir()
         _write(folder / node.package, package.nodes[node.name], None)
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / SUMS)
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (SUMS, ATTRIBUTES))
     lines = [f"{digest_of(p)}  {p.relative_to(folder).as_posix()}\n" for p in files]
     (folder / SUMS).write_text("".join(lines))
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 read from the disk: a digest remembered by modification time would not see a file decay."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 def verify_package(folder: Path) -> list[str]:
     """Check every file that ``SHA256SUMS`` lists; what was checked, by name. Others are never read.
+
+    A card must be there, and may be any: its authors edit it where the package lies.
 
     Raises:
         InputError: a file is missing, or not what it was when the package was made.
@@ -136,31 +135,46 @@ def verify_package(folder: Path) -> list[str]:
             raise InputError(f"{folder / SUMS} lists {name!r}, which lies outside the package: do not trust it")
         if not path.is_file():
             raise InputError(f"{path} is missing from the package: fetch it again")
-        if digest_of(path) != digest:
+        if digest and digest_of(path) != digest:
             raise InputError(f"{path} is not the file that {SUMS} was made for (checksum differs): fetch it again")
-    return list(sums)
+    return [name for name, digest in sums.items() if digest]
 
 
 def read_sums(folder: Path) -> dict[str, str]:
-    """File -> SHA-256, as a package's ``SHA256SUMS`` lists them.
+    """File -> SHA-256, as a package's ``SHA256SUMS`` lists them; '' of a card, which may be any.
 
     Raises:
         InputError: there is none, it is no such list, or a name leads out of the package.
     """
     path = folder / SUMS
     try:
+        if path.stat().st_size > LONGEST_SUMS:
+            raise InputError(f"{path} is no list of checksums: it is longer than {LONGEST_SUMS:,} bytes")
         lines = path.read_text().splitlines()
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{folder} is no package: it has no {SUMS}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path} is no list of checksums: fetch it again") from None
-    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    for name, digest in sums.items():
-        if not re.fullmatch("[0-9a-f]{64}", digest):
-            raise InputError(f"{path} is no list of checksums: {digest[:40]!r} is no SHA-256 in hex")
-        if name.startswith("/") or ".." in name.split("/"):
-            raise InputError(f"{path} lists {name!r}, which lies outside the package: do not trust it")
+    sums = {}
+    for line in lines:
+        found = re.fullmatch(r"([0-9a-f]{64}) [ *](.*)", line)
+        if not found:
+            raise InputError(f"{path} is no list of checksums: {line[:40]!r} is no SHA-256 in hex and a file")
+        digest, name = found.groups()
+        if not _is_file_name(name):
+            raise InputError(f"{path} lists {name[:80]!r}, which is no file of a package: do not trust it")
+        sums[name] = "" if PurePosixPath(name).name == CARD else digest
+    folders = {parent.as_posix() for name in sums for parent in PurePosixPath(name).parents}
+    if both := sorted(folders & sums.keys()):
+        raise InputError(f"{path} lists {both[0]!r} both as a file and as a folder: do not trust it")
     return sums
+
+
+def _is_file_name(name: str) -> bool:
+    """Whether it is a plain name below the package's folder."""
+    parts = name.split("/")
+    is_plain = all(re.fullmatch(r"[\w.-]+", part) and part not in (".", "..") for part in parts)
+    return is_plain and len(name) <= 200 and name != SUMS
 
 
 def load_package(folder: Path) -> Package:
@@ -179,19 +193,36 @@ def _load(folder: Path, listed: set[Path]) -> Package:
         raise InputError(f"{config} is not listed in {SUMS}: the package is not whole, fetch it again")
     try:
         spec = ModelSpec.model_validate_json(config.read_text())
-        networks = [build(spec.architecture) for _ in spec.members] if spec.architecture else []
-    except (pydantic.ValidationError, ValueError) as error:
+    except ValueError as error:
         raise InputError(f"{config} is not a valid model: {error}") from None
-    for member, network in zip(spec.members, networks, strict=True):
-        path = folder / member.file
-        if path not in listed:
-            raise InputError(f"{path} is not listed in {SUMS}: the package is not whole, fetch it again")
-        try:
-            fill(network, load_file(path), path)
-        except SafetensorError as error:
-            raise InputError(f"{path} is not a safetensors file: {error}") from None
+    make = spec.architecture and partial(build, spec.architecture)
+    networks = [_network(make, folder / member.file, listed) for member in spec.members] if make else []
     nodes = {node.name: _load(folder / node.package, listed) for node in spec.nodes}
     return Package(spec, tuple(networks), nodes, str(folder))
+
+
+def _network(make: Callable[[], Network], path: Path, listed: set[Path]) -> Network:
+    if path not in listed:
+        raise InputError(f"{path} is not listed in {SUMS}: the package is not whole, fetch it again")
+    try:
+        return filled(make, load_file(path), path)
+    except SafetensorError as error:
+        raise InputError(f"{path} is not a safetensors file: {error}") from None
+    except (ValueError, OverflowError, RuntimeError) as error:
+        raise InputError(f"{path.parent / CONFIG} is not a valid model: {error}") from None
+
+
+def filled(make: Callable[[], Network], weights: Mapping[str, torch.Tensor], path: Path) -> Network:
+    """A network with weights from a file, which are compared before a network of whatever size takes memory.
+
+    Raises:
+        InputError: a weight is missing, too many, or of another shape.
+    """
+    with torch.device("meta"):
+        _require_shapes(make(), weights, path)
+    network = make()
+    fill(network, weights, path)
+    return network
 
 
 def fill(network: Network, weights: Mapping[str, torch.Tensor], path: Path) -> None:
@@ -200,6 +231,12 @@ def fill(network: Network, weights: Mapping[str, torch.Tensor], path: Path) -> N
     Raises:
         InputError: a weight is missing, too many, or of another shape.
     """
+    _require_shapes(network, weights, path)
+    network.load_state_dict(dict(weights))
+    network.eval().requires_grad_(False)
+
+
+def _require_shapes(network: Network, weights: Mapping[str, torch.Tensor], path: Path) -> None:
     own = network.state_dict()
     missing, extra = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
     if missing or extra:
@@ -210,8 +247,6 @@ def fill(network: Network, weights: Mapping[str, torch.Tensor], path: Path) -> N
                 f"{path}: weight {name} has shape {tuple(weights[name].shape)}, "
                 f"the config asks for {tuple(tensor.shape)}"
             )
-    network.load_state_dict(dict(weights))
-    network.eval().requires_grad_(False)
 
 
 def common_source(paths: Sequence[Path]) -> dict[str, str]:

@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from basecast.errors import InputError
 from basecast.spec import ModelSpec
+from basecast.zoo import store
 from basecast.zoo.card import card_of, notes_of
 from basecast.zoo.catalogue import embedded
 from basecast.zoo.known import known
-from basecast.zoo.licences import is_known, is_stricter
-from basecast.zoo.package import CARD, CONFIG, Package, save_package
+from basecast.zoo.licences import in_words, is_known, may_become
+from basecast.zoo.package import ATTRIBUTES, CARD, CONFIG, Package, save_package
 
-_ATTRIBUTES = "*.safetensors filter=lfs diff=lfs merge=lfs -text\n"
+_LARGE_FILES = "*.safetensors filter=lfs diff=lfs merge=lfs -text\n"
 
 
-def require_publishable(spec: ModelSpec) -> None:
+def require_publishable(package: Package) -> None:
     """Stop before something is given out that nobody may give out, or that says too little of itself.
 
     Raises:
         InputError: licence, name or provenance is missing or wrong; the message says how to mend it.
     """
-    problems = []
+    spec, problems = package.spec, []
     if not is_known(spec.licence):
         problems.append(f"the licence {spec.licence!r} is no SPDX identifier (zoo import --licence sets it)")
     if not re.fullmatch(r"[\w][\w.-]{0,95}", spec.name):
         problems.append(f"the name {spec.name!r} is none that a hub takes (zoo import --name sets it)")
     if not (spec.provenance.note or spec.provenance.sources or spec.provenance.command):
         problems.append("its provenance is empty: a card must say what the weights were made from")
-    for ancestor, licence in _ancestors(spec).items():
-        if is_stricter(licence, spec.licence):
-            problems.append(f"it says {spec.licence}, but comes from {ancestor}, which is under {licence}")
+    for ancestor, licence in sorted(set(_ancestors(package))):
+        if not may_become(licence, spec.licence):
+            problems.append(f"it says {spec.licence}, but comes from {ancestor}, which is under {in_words(licence)}")
     if problems:
         raise InputError(f"{spec.name} is not ready to be published: {'; '.join(problems)}")
 
@@ -51,20 +52,31 @@ def publish(
         InputError: the package is not ready.
         UsageError: the folder is there already.
     """
-    require_publishable(package.spec)
+    require_publishable(package)
     before = Path(package.source)
-    notes = notes_of((before / CARD).read_text()) if (before / CONFIG).exists() and (before / CARD).exists() else ""
+    notes = (
+        notes_of((before / CARD).read_text(errors="replace"))
+        if (before / CONFIG).exists() and (before / CARD).exists()
+        else ""
+    )
     card = card_of(package.spec, repository=repository, acceptance=acceptance, notes=notes)
-    save_package(folder, package, card, {**files, ".gitattributes": _ATTRIBUTES.encode()})
+    save_package(folder, package, card, {**files, ATTRIBUTES: _LARGE_FILES.encode()})
 
 
-def _ancestors(spec: ModelSpec) -> dict[str, str]:
-    """Models that this one comes from, by its parents' names and its sources' checksums -> their licences."""
-    found = {parent: known()[parent].licence for parent in spec.parents if parent in known()}
-    for parent in set(spec.parents) & embedded().keys():
-        found[parent] = ModelSpec.model_validate_json((embedded()[parent] / CONFIG).read_text()).licence
+def _ancestors(package: Package) -> Iterator[tuple[str, str]]:
+    """Models that this one comes from and their licences: its nodes, and whom its parents and sources' sums name."""
+    spec, here = package.spec, store.fetched()
+    for parent in spec.parents:
+        if entry := known().get(parent.partition("@")[0]):
+            yield parent, entry.licence
+        if parent in here:
+            yield from ((parent, licence) for licence in here[parent].licences)
+        if parent in embedded():
+            yield parent, ModelSpec.model_validate_json((embedded()[parent] / CONFIG).read_text()).licence
     digests = set(spec.provenance.sources.values())
     for entry in known().values():
         if digests & {digest for digest in entry.sums.values() if digest}:
-            found[entry.name] = entry.licence
-    return found
+            yield entry.name, entry.licence
+    for node in package.nodes.values():
+        yield node.spec.name, node.spec.licence
+        yield from _ancestors(node)

@@ -83,8 +83,17 @@ class Vectors(Frozen):
     basecast: str
     inputs: dict[str, list[list[float | None]]]
     vectors: tuple[Vector, ...]
-    distance: int = 0
+    distance: pydantic.NonNegativeInt = 0
     scores: tuple[ExpectedScore, ...] = ()
+
+    @pydantic.field_validator("inputs")
+    @classmethod
+    def _are_arrays(cls, inputs: dict[str, list[list[float | None]]]) -> dict[str, list[list[float | None]]]:
+        """Raises ValueError where an input's rows differ in length, or have none."""
+        for name, rows in inputs.items():
+            if len({len(row) for row in rows}) != 1 or not rows[0]:
+                raise ValueError(f"the input {name} is not an array of bins")
+        return inputs
 
     def scale_of(self, output: str) -> float:
         """The largest value of an output: what differences are shares of."""
@@ -124,6 +133,9 @@ def weakness(spec: ModelSpec, bases: Tokens, vectors: Vectors) -> str:
 
 
 def _weaknesses(spec: ModelSpec, bases: Tokens, vectors: Vectors) -> Iterator[str]:
+    for vector in vectors.vectors:
+        if not 0 <= vector.start < vector.end <= len(bases):
+            yield f"{vector.name} is of bases that are not there"
     whole = [vector for vector in vectors.vectors if not vector.member]
     if {vector.strand for vector in whole} != {"+", "-"}:
         yield "a strand is missing"

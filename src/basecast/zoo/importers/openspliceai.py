@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from basecast.errors import InputError
 from basecast.models.spliceai import SpliceAI, SpliceAIConfig, spec
 from basecast.spec import Calibration, Provenance
-from basecast.zoo.package import Package, common_source, fill
+from basecast.zoo.package import Package, common_source, filled
 
 SUFFIXES = (".pt", ".pth")
 _UNIT_PARTS = {"batchnorm1": "norm1", "conv1": "conv1", "batchnorm2": "norm2", "conv2": "conv2"}
@@ -33,10 +34,9 @@ def load(paths: list[Path]) -> Package:
         state, temperature = _read(path)
         try:
             weights, config = _rename(state, path)
-            network = SpliceAI(config)
-        except (ValueError, IndexError) as error:
+            network = filled(partial(SpliceAI, config), weights, path)
+        except (ValueError, IndexError, RuntimeError) as error:
             raise InputError(f"{path} is no OpenSpliceAI checkpoint: its weights have other shapes ({error})") from None
-        fill(network, weights, path)
         configs.append(config)
         networks.append(network)
         temperatures.append(temperature)

@@ -16,6 +16,7 @@ from basecast.zoo.package import Package, common_source, fill
 
 SUFFIXES = (".h5",)
 LICENCE = "CC-BY-NC-4.0"
+_LARGEST = 1_000_000  # numbers in an array; those of the model are far smaller
 PUBLISHED = "af123324f297fbe912f1026fae61bcd6559c7aecd9177ef0376aad4be5d45da6"
 """``Package.weights_digest`` of the five models ``spliceai1.h5`` to ``spliceai5.h5``."""
 
@@ -55,7 +56,7 @@ def _weights(path: Path, config: SpliceAIConfig) -> dict[str, Tensor]:
         with h5py.File(path, "r") as file:
             layers = file.get("model_weights", file)
             arrays = {
-                f"{name}/{kind.removesuffix(':0')}": np.asarray(value)
+                f"{name}/{kind.removesuffix(':0')}": _read(value, path)
                 for name, layer in (layers.items() if isinstance(layers, h5py.Group) else ())
                 if isinstance(layer, h5py.Group)
                 for kind, value in _leaves(layer)
@@ -96,6 +97,13 @@ def _weights(path: Path, config: SpliceAIConfig) -> dict[str, Tensor]:
 
 
 _NORM_PARTS = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+
+
+def _read(array: h5py.Dataset, path: Path) -> np.ndarray:
+    """Raises InputError where it would fill the memory: a small file may name any size."""
+    if (array.size or 0) > _LARGEST:
+        raise InputError(f"{path} is not a SpliceAI model: its {array.name} has the shape {array.shape}")
+    return np.asarray(array)
 
 
 def _leaves(group: h5py.Group) -> list[tuple[str, h5py.Dataset]]:
