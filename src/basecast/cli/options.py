@@ -14,7 +14,9 @@ from cyclopts.validators import Number
 from basecast.cli.console import LogFormat
 
 if TYPE_CHECKING:
+    from basecast.cli.console import Console
     from basecast.inference.shards import RunSettings
+    from basecast.zoo.package import Package
 
 INPUT, MODEL, OUTPUT, _ENGINE, _RUN = (
     Group(name, sort_key=i) for i, name in enumerate(("Input", "Model", "Output", "Device", "Run"))
@@ -57,13 +59,16 @@ class EngineOptions:
 
         return parse_memory(self.memory) if self.memory else None
 
-    def describe(self) -> tuple[str, str]:
-        """The device that is taken, and device, threads and precision as words."""
+    def announce(self, console: Console, package: Package, cluster: str | None) -> None:
+        """Say which model is run, and on what."""
         from basecast.errors import counted
         from basecast.inference.device import available_threads, choose_device
 
-        chosen = str(choose_device(self.device))
-        return chosen, f"{chosen}, {counted(self.threads or available_threads(), 'thread')}, {self.precision}"
+        spec, device = package.spec, str(choose_device(self.device))
+        place = f"{device}, {counted(self.threads or available_threads(), 'thread')}, {self.precision}"
+        members = counted(len(package.networks), "member")
+        said = f"{spec.name} ({members}, {spec.licence}) on {cluster or place}"
+        console.say(said, model=spec.name, device=device)
 
 
 @Parameter(name="*", group=_RUN)
@@ -94,9 +99,11 @@ class RunOptions:
     num_workers: Annotated[int | None, Parameter(validator=Number(gte=1), metavar="N")] = None
     gpus_per_worker: Annotated[float, Parameter(validator=Number(gte=0), metavar="N")] = 0
 
-    def merging(self, output: str) -> str:
-        """The command that joins the parts of all shards."""
-        return shlex.join(["basecast", "merge", output, *(["--work-dir", str(self.work_dir)] if self.work_dir else [])])
+    def say_done(self, console: Console, output: str, seconds: float) -> None:
+        """Of a share: that it is done, and the command that joins the parts of all."""
+        folder = ["--work-dir", str(self.work_dir)] if self.work_dir else []
+        merging = shlex.join(["basecast", "merge", output, *folder])
+        console.say(f"shard {self.shard} is done; when all are: {merging}", shard=self.shard, seconds=seconds)
 
     def settings(self) -> RunSettings:
         """The same as the library takes it.

@@ -123,13 +123,7 @@ def predict(
         memory=engine.memory_bytes,
         tile=tile_size,
     )
-    device, words = engine.describe()
-    spec = package.spec
-    console.say(
-        f"{spec.name} ({counted(len(package.networks), 'member')}, {spec.licence}) on {run.cluster or words}",
-        model=spec.name,
-        device=device,
-    )
+    engine.announce(console, package, run.cluster)
     with console.progress("bases") as progress:
         summary = predict_sites(
             Genome(reference, aliases=contig_aliases),
@@ -143,9 +137,7 @@ def predict(
             progress=progress,
         )
     if run.shard:
-        console.say(
-            f"shard {run.shard} is done; when all are: {run.merging(output)}", model=spec.name, seconds=summary.seconds
-        )
+        run.say_done(console, output, summary.seconds)
         return 0
     return report(console, summary)
 

@@ -153,13 +153,7 @@ def variant(
         force=force,
         command=shlex.join(settled(command)),
     )
-    device, words = engine.describe()
-    spec = package.spec
-    console.say(
-        f"{spec.name} ({counted(len(package.networks), 'member')}, {spec.licence}) on {run.cluster or words}",
-        model=spec.name,
-        device=device,
-    )
+    engine.announce(console, package, run.cluster)
     if "-" in (input_, output) or Path(input_).is_fifo():
         console.say("the input or the output is a pipe: if this run is interrupted it begins anew")
     with console.progress("records") as progress:
@@ -175,9 +169,7 @@ def variant(
             progress=progress,
         )
     if run.shard:
-        console.say(
-            f"shard {run.shard} is done; when all are: {run.merging(output)}", model=spec.name, seconds=summary.seconds
-        )
+        run.say_done(console, output, summary.seconds)
         return 0
     return report(console, summary)
 
