@@ -177,7 +177,7 @@ def test_alike_lengths_become_equal(size: int) -> None:
     predictor.sites([Stretch("b", 10, 10 + size, "+", 0, 60)])
     (request,) = predictor.engine.requests  # type: ignore[attr-defined]
     asked = request.end - request.start
-    assert size <= asked <= size + max(size // 8, 15)
+    assert size <= asked <= size + max(size // 4, 15)
     assert request.start == 10
 
 

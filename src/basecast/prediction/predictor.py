@@ -128,10 +128,10 @@ class Predictor:
 
     def _request(self, item: Stretch) -> Request:
         source = self.genome if self.context == "genomic" else Masked(self.genome, item.contig, item.low, item.high)
-        size = item.end - item.start
-        if size < self.engine.longest_tile:  # scaffolds of many lengths get few, and run in batches
-            step = max(1 << size.bit_length() >> 4, 16)
-            size = min(-(-size // step) * step, self.engine.longest_tile)
+        # few lengths of tiles: scaffolds run in batches, and kernels are made, and kept in memory, for each length
+        whole, rest = divmod(item.end - item.start, self.engine.longest_tile)
+        step = max(1 << rest.bit_length() >> 3, 16)
+        size = whole * self.engine.longest_tile + min(-(-rest // step) * step, self.engine.longest_tile)
         return Request(source, item.contig, item.start, item.start + size, item.strand)
 
     def _genes(self, item: Stretch, positions: NDArray[np.int64]) -> list[str]:
