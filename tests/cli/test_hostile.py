@@ -574,7 +574,8 @@ def test_a_file_system_without_locks(score: Run, world: World, tmp_path: Path, m
     monkeypatch.setattr(fcntl, "flock", refuse)
     for more in ((), ("--shard", "1/2")):
         ran = score(source, target, *more)
-        said = "lies on a file system without locks (No locks available): give a --work-dir on another"
+        other = "that all shards see" if more else "on another"
+        said = f"lies on a file system without locks (No locks available): give a --work-dir {other}"
         refused(ran, target, f"{target}.basecast {said}", code=2)
     assert score(source, target, "--work-dir", tmp_path / "local").code == 0
 

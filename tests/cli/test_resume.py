@@ -441,7 +441,7 @@ def test_a_pipe_is_not_shared(pipe: str, options: tuple[str, str], score: Run, s
     source, target = ("-", tmp_path / "out.vcf") if pipe == "-I" else (source, "-")  # type: ignore[assignment]
     ran = score(source, target, *options)
     assert ran.code == 2
-    assert "through a pipe is scored in one process: give files with -I and -O" in ran.err
+    assert "through a pipe is scored as it passes, by one process: give files with -I and -O" in ran.err
     assert names(tmp_path / "out.vcf") == set()
 
 
