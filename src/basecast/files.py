@@ -136,8 +136,7 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
     memo = cache_folder("digests") / identity_of(path)
     with contextlib.suppress(FileNotFoundError):
         return memo.read_text()
-    with open(path, "rb") as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    digest = digest_of(path)
     with whole_file(memo) as partial:
         partial.write_text(digest)
     return digest
