@@ -136,7 +136,7 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
     memo = cache_folder("digests") / identity_of(path)
     with contextlib.suppress(FileNotFoundError):
         return memo.read_text()
-    digest = digest_of(path)
+    digest = digest_of(Path(path))
     with whole_file(memo) as partial:
         partial.write_text(digest)
     return digest
