@@ -12,8 +12,8 @@ test: $(VENV)/.installed
 	$(BIN)/pytest -q -n 2 $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed
-	$(BIN)/ruff check src tests benchmarks tools docs
-	$(BIN)/ruff format --check src tests benchmarks tools docs
+	$(BIN)/ruff check src tests benchmarks tools docs hatch_build.py
+	$(BIN)/ruff format --check src tests benchmarks tools docs hatch_build.py
 
 types: $(VENV)/.installed
 	$(BIN)/mypy
@@ -23,7 +23,7 @@ docs: $(VENV)/.installed
 
 check: lint types docs test
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml constraints.txt hatch_build.py $(wildcard src/basecast/inference/native/*.c)
 	$(PYTHON) -c 'import sys; sys.exit("basecast needs Python 3.11 or newer: make PYTHON=python3.12") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch

@@ -6,8 +6,6 @@ runs every member, and gives values in the order of the contig. Equal windows ar
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -20,32 +18,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from basecast.errors import InputError, OutOfMemoryError, UsageError
-from basecast.genome.sequence import Tokens, reverse_complement
-from basecast.genome.source import Source
-from basecast.inference.delta import (
-    altered_embedding,
-    batches,
-    change_between,
-    is_one_stretch,
-    levels_of,
-    reference_embedding,
-    stretches,
-)
+from basecast.genome.sequence import reverse_complement
 from basecast.inference.device import available_memory, available_threads, choose_device, is_out_of_memory
 from basecast.inference.ensemble import Answer, Values
+from basecast.inference.members import LoadedMember, Members, Precision
 from basecast.inference.remembered import Remembered
-from basecast.inference.request import Altered, Request, Window, asked, flip
+from basecast.inference.request import Request, Window, asked, flip
+from basecast.inference.sharing import Altered, Stretch, is_one_stretch, shared, windows_of
 from basecast.inference.threads import Threads
 from basecast.inference.tiling import Tile, preferred_tile, tiles
-from basecast.models.layers import Convolution, make_one_hot, padded
-from basecast.models.network import Network
-from basecast.spec import Input, LocalReach, Member
+from basecast.inference.tuning import Tuning
+from basecast.spec import Input, LocalReach
 from basecast.zoo.package import Package
 
 Mode = Literal["delta", "valid", "full"]
 _CACHE_SHARE = 8
-_IN_CACHE = 8_000  # bases of a batch, beyond which a CPU gains nothing from more windows
-_LIVE_TENSORS = 8
+_IN_CACHE = 20_000  # bases of a batch, beyond which a CPU gains nothing from more windows
+_PATCHES = 160_000  # bases of altered windows that a CPU runs at once
 
 
 class Engine:
@@ -69,12 +58,13 @@ class Engine:
         package: Package,
         *,
         device: str = "auto",
-        precision: Literal["fp32", "bf16", "fp64"] = "fp32",
+        precision: Precision = "fp32",
         mode: Mode = "delta",
         memory: int | None = None,
         threads: int | None = None,
         tile: int | None = None,
         calibrated: bool = True,
+        tuning: Tuning | None = None,
     ) -> None:
         self.package, self.spec = package, package.spec
         self.device, self.precision, self.mode, self.calibrated = choose_device(device), precision, mode, calibrated
@@ -83,47 +73,55 @@ class Engine:
         if mode == "full" and not isinstance(self.spec.reach, LocalReach):
             raise UsageError(f"{self.spec.name} sees whole windows: there is no mode 'full' beside 'valid' for it")
         shared = {"device": str(self.device), "precision": precision, "mode": mode, "calibrated": calibrated}
+        self._tuning = tuning.checked() if tuning else None
+        self._is_tuned = False
         self._nodes: dict[str, Engine] = {}
-        self._runner = self
+        self._final = self
         for name, node in package.nodes.items():
-            self._runner = Engine(node, memory=self.memory, threads=self.threads, tile=tile, **shared)  # type: ignore[arg-type]
-            self._runner._nodes |= self._nodes
-            self._nodes[name] = self._runner
-        if self._runner is not self:
+            self._final = Engine(node, memory=self.memory, threads=self.threads, tile=tile, **shared)  # type: ignore[arg-type]
+            self._final._nodes |= self._nodes
+            self._nodes[name] = self._final
+        if self._final is not self:
             return
-        dtype = torch.float64 if precision == "fp64" else torch.float32
-        self._dtype = dtype
-        self._networks = [copy.deepcopy(network).to(self.device, dtype).eval() for network in package.networks]
-        self._members = list(zip(self.spec.members, self._networks, strict=True))
-        widest = max(
-            (m.out_channels for n in self._networks for m in n.modules() if isinstance(m, Convolution)), default=64
-        )
-        self._bytes_a_base = dtype.itemsize * widest * _LIVE_TENSORS
-        n_levels = max(len(network.stages()) for network in self._networks) + 1
-        self._bytes_a_level = dtype.itemsize * widest * n_levels
-        fit = self.memory // (2 * self.longest_stretch * self._bytes_a_level + 1)  # at once, a stretch a thread
-        is_parallel = self.device.type == "cpu" and mode != "full"
+        self._members = Members(package, self.device, precision, is_padded=mode == "full")
+        fit = self.memory // (2 * self.longest_stretch * self._members.bytes_a_level + 1)  # at once, a stretch a thread
+        is_parallel = self.device.type == "cpu" and (mode != "full" or self._members.are_stretches)
         self._pool = Threads(min(self.threads, max(fit, 1)) if is_parallel else 1)
         self._remembered = Remembered(self.memory // _CACHE_SHARE)
-        self.largest_batch = 64 if self.device.type == "cuda" else 8
-        self._shares = mode == "delta" and is_one_stretch(self.spec) and all(n.stages() for n in self._networks)
+        self.largest_batch = 64 if self.device.type == "cuda" else 32
+        self._shares = mode == "delta" and is_one_stretch(self.spec) and self._members.are_stretches
 
     @property
     def longest_stretch(self) -> int:
-        """Bases of reference that altered windows share: every level of one network is kept at once."""
-        return min(self.memory // 2 // self._runner._bytes_a_level, 40_000)
+        """Bases of reference that altered windows share: every tensor of one network is kept at once."""
+        return min(self.memory // 2 // self._final._members.bytes_a_level, 40_000)
 
     @property
     def longest_tile(self) -> int:
         """Bases of output that are computed at once, by default a share of memory that does not depend on the batch."""
         if self.tile is not None:
             return self.tile
-        fits = self.memory // self._runner._bytes_a_base // 2
+        fits = self.memory // self._final._members.bytes_a_base // 2
         return max(min(fits, preferred_tile(self.spec, self.device.type)), 1000)
+
+    @property
+    def tuning(self) -> Tuning:
+        """The kernels that are used; where none are given, the fastest are found first."""
+        if self._tuning is None:
+            self._tuning = Tuning.of(engine._members.measured() for engine in {self._final, *self._nodes.values()})
+        return self._tuning
+
+    def use(self, tuning: Tuning) -> None:
+        """Compute by these kernels from now on.
+
+        Raises:
+            UsageError: this machine does not have them.
+        """
+        self._tuning, self._is_tuned = tuning.checked(), False
 
     def forget(self) -> None:
         """Drop remembered values, so that what comes next does not depend on what was asked before."""
-        for engine in (self._runner, *self._nodes.values()):
+        for engine in (self._final, *self._nodes.values()):
             engine._remembered.clear()
 
     def evaluate(
@@ -142,8 +140,13 @@ class Engine:
             UsageError: an output, track, condition or input track is not the model's, or is missing.
             OutOfMemoryError: a single window does not fit the device.
         """
-        if self._runner is not self:
-            return self._runner.evaluate(requests, outputs, tracks)
+        if not self._is_tuned:
+            for engine in {self._final, *self._nodes.values()}:
+                engine._members.use(self.tuning)
+                engine._tuning, engine._is_tuned = self.tuning, True
+            self._is_tuned = True
+        if self._final is not self:
+            return self._final.evaluate(requests, outputs, tracks)
         names, chosen = asked(self.spec, outputs, tracks)
         plan = [self._windows(request, repr((names, chosen)).encode()) for request in requests]
         done: dict[bytes, Values] = {}
@@ -153,10 +156,11 @@ class Engine:
                 done[window.key] = values
             else:
                 missing.setdefault(window.key, window)
-        for key, values in self._altered(requests, plan, missing, names, chosen) if self._shares else ():
-            done[key] = values
-            del missing[key]
-            self._remembered.put(key, values)
+        for key, values in self._altered(self._shared(requests, plan, missing), names, chosen):
+            if key in missing:
+                done[key] = values
+                del missing[key]
+                self._remembered.put(key, values)
         together = list(self._batches(list(missing.values())))
         ran = self._pool.each([partial(self._run, batch, names, chosen) for batch in together])
         for batch, found in zip(together, ran, strict=True):
@@ -191,7 +195,7 @@ class Engine:
         for window in windows:
             by_length.setdefault(window.tokens.size, []).append(window)
         for length, alike in by_length.items():
-            fits = self.memory // 2 // (self._bytes_a_base * length * self._pool.n)
+            fits = self.memory // 2 // (self._members.bytes_a_base * length * self._pool.n)
             useful = _IN_CACHE // length if self.device.type == "cpu" else self.largest_batch
             size = max(min(fits, useful, self.largest_batch), 1)
             yield from (alike[i : i + size] for i in range(0, len(alike), size))
@@ -218,122 +222,80 @@ class Engine:
 
     def _forward(self, batch: list[Window], names: tuple[str, ...], chosen: Mapping[str, list[int]]) -> list[Values]:
         conditions = self._conditions(batch)
-        one_hot = self._one_hot(np.stack([window.tokens for window in batch]))
-        answer = Answer(self.spec, names, chosen, self.calibrated, self.device)
+        tokens = np.stack([window.tokens for window in batch])
+        answer = self._answer(names, chosen)
 
-        def given(member: Member, network: Network) -> dict[str, Tensor]:
-            with self._arithmetic():
-                return answer.of(member, network, partial(network.embed, one_hot, conditions))
+        def given(one: LoadedMember) -> dict[str, Tensor]:
+            with one.arithmetic():
+                return answer.of(one.member, one.network, partial(one.embedding, tokens, conditions))
 
-        for values in self._pool.each([partial(given, *pair) for pair in self._members]):
+        for values in self._pool.each([partial(given, one) for one in self._members.each]):
             answer.add(values)
         return answer.values()
 
     def _altered(
-        self,
-        requests: Sequence[Request],
-        plan: Sequence[Sequence[Window]],
-        missing: Mapping[bytes, Window],
-        names: tuple[str, ...],
-        chosen: Mapping[str, list[int]],
+        self, found: Sequence[Stretch], names: tuple[str, ...], chosen: Mapping[str, list[int]]
     ) -> Iterator[tuple[bytes, Values]]:
-        """Missing windows that alter others, and those others, by their keys."""
-        index = {id(request): i for i, request in enumerate(requests)}
-        groups: dict[tuple[Source, str, str], dict[bytes, Altered]] = {}
-        for request, windows in zip(requests, plan, strict=True):
-            base = request.base
-            if base is None or id(base) not in index or windows[0].key not in missing:
-                continue
-            references = plan[index[id(base)]]
-            if len(windows) == len(references) == 1 and references[0].tokens.size <= self.longest_stretch:
-                ref, alt = references[0], windows[0]
-                change = change_between(ref.tokens, alt.tokens)
-                if change.is_inside:
-                    groups.setdefault((base.source, base.contig, base.strand), {})[alt.key] = Altered(ref, alt, change)
-        given: set[bytes] = set()
-        for group in groups.values():
-            pairs = list(group.values())
-            spans = [(pair.ref.tile.window_start, pair.ref.tile.window_end) for pair in pairs]
-            cut = [
-                partial(self._stretch, start, end, [pairs[i] for i in members], names, chosen)
-                for start, end, members in stretches(spans, self.longest_stretch)
-            ]
-            for found in self._pool.each(cut):
-                for key, values in found:
-                    if key in missing and key not in given:
-                        given.add(key)
-                        yield key, values
+        """Windows of stretches, reference and altered, by their keys; none of a stretch that does not fit."""
+        alike_only = bool(found) and self._members.alike_only
+        together = [stretch.together(alike_only, self._largest(stretch)) for stretch in found]
+        pieces = [
+            partial(self._stretch, one, stretch, batches, names, chosen)
+            for stretch, batches in zip(found, together, strict=True)
+            for one in self._members.each
+        ]
+        ran = self._pool.each(pieces)
+        for stretch, batches in zip(found, together, strict=True):
+            answers = [self._answer(names, chosen) for _ in range(len(batches) + 1)]
+            parts = [next(ran) for _ in self._members.each]
+            if any(part is None for part in parts):
+                continue  # these windows are run whole
+            for part in parts:
+                for answer, values in zip(answers, part or (), strict=True):
+                    answer.add(values)
+            yield from _by_key(stretch, batches, answers)
 
     def _stretch(
-        self, start: int, end: int, pairs: Sequence[Altered], names: tuple[str, ...], chosen: Mapping[str, list[int]]
-    ) -> list[tuple[bytes, Values]]:
-        """Values of reference and altered windows within one stretch; none where it does not fit the device."""
-        first = pairs[0].ref.request
-        tokens = first.source.tokens(first.contig, start, end)
-        if first.strand == "-":
-            tokens = reverse_complement(tokens)
-        offsets = [
-            end - pair.ref.tile.window_end if first.strand == "-" else pair.ref.tile.window_start - start
-            for pair in pairs
-        ]
-        sizes = [pair.ref.tokens.size for pair in pairs]
-        together = list(batches([pair.change for pair in pairs], sizes, self.largest_batch))
-        whole, *parts = (
-            Answer(self.spec, names, chosen, self.calibrated, self.device) for _ in range(len(together) + 1)
-        )
-        one_hot = self._one_hot(tokens[None])
-
-        def given(member: Member, network: Network) -> list[dict[str, Tensor]]:
-            with self._arithmetic():
-                levels = levels_of(network, one_hot)
-                found = [whole.of(member, network, partial(reference_embedding, network, levels))]
-                for part, indices in zip(parts, together, strict=True):
-                    change = pairs[indices[0]].change
-                    gained = [pairs[i].alt.tokens[change.start : change.start + change.gained] for i in indices]
-                    patch, shifts = self._one_hot(np.stack(gained)), [offsets[i] for i in indices]
-                    embed = partial(altered_embedding, network, levels, shifts, patch, change)
-                    found.append(part.of(member, network, embed))
-                return found
-
+        self,
+        one: LoadedMember,
+        stretch: Stretch,
+        batches: Sequence[Sequence[tuple[Altered, int]]],
+        names: tuple[str, ...],
+        chosen: Mapping[str, list[int]],
+    ) -> list[dict[str, Tensor]] | None:
+        """What one member gives for the stretch and for each batch of altered windows; None where it does not fit."""
+        answer = self._answer(names, chosen)
         try:
-            for found in self._pool.each([partial(given, *pair) for pair in self._members]):
-                for answer, values in zip((whole, *parts), found, strict=True):
-                    answer.add(values)
+            with one.arithmetic():
+                levels, embedding = one.runner.reference(stretch.tokens)
+                found = [answer.of(one.member, one.network, lambda: embedding)]
+                for batch in batches:
+                    embed = partial(one.runner.embedding, windows_of(batch), levels)
+                    found.append(answer.of(one.member, one.network, embed))
+                return found
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            return []  # these windows are run whole
-        reference = whole.values()[0]
-        context = tokens.size - len(next(iter(reference.values())))
-        answers = [
-            (pair.ref.key, {name: x[offset : offset + size - context].copy() for name, x in reference.items()})
-            for pair, offset, size in zip(pairs, offsets, sizes, strict=True)
-        ]
-        for part, indices in zip(parts, together, strict=True):
-            answers += [(pairs[i].alt.key, values) for i, values in zip(indices, part.values(), strict=True)]
-        return answers
+            return None
 
-    def _one_hot(self, tokens: Tokens) -> Tensor:
-        return make_one_hot(torch.from_numpy(tokens).to(self.device), self._dtype)
+    def _shared(
+        self, requests: Sequence[Request], plan: Sequence[Sequence[Window]], missing: Mapping[bytes, Window]
+    ) -> list[Stretch]:
+        if not self._shares:
+            return []
+        program = self._members.programs[0]
+        window = max((w.tokens.size for windows in plan for w in windows), default=0)
+        return shared(requests, plan, missing, max(self.longest_stretch - window, 1), program.worth(window))
 
-    @contextlib.contextmanager
-    def _arithmetic(self) -> Iterator[None]:
-        """Inference without gradients, at the precision and with the padding of this engine."""
-        before = torch.get_num_threads()
-        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
-        with contextlib.ExitStack() as stack:
-            if self.mode == "full":
-                for network in self._networks:
-                    stack.enter_context(padded(network))
-            stack.enter_context(torch.inference_mode())
-            if self.device.type == "cuda":  # of the whole process: not from several threads
-                stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
-            stack.enter_context(autocast)
-            torch.set_num_threads(1)  # windows and members have their threads: see Threads
-            try:
-                yield
-            finally:
-                torch.set_num_threads(before)
+    def _answer(self, names: tuple[str, ...], chosen: Mapping[str, list[int]]) -> Answer:
+        return Answer(self.spec, names, chosen, self.calibrated, self.device)
+
+    def _largest(self, stretch: Stretch) -> int:
+        """Altered windows at once: on a CPU as many as leave their tensors in its cache."""
+        if self.device.type == "cuda":
+            return self.largest_batch
+        size = max(pair.alt.tokens.size for pair, _ in stretch.pairs)
+        return max(min(_PATCHES // size, 8 * self.largest_batch), 1)
 
     def _conditions(self, batch: list[Window]) -> dict[str, Tensor]:
         """What the networks take beside the sequence, in the windows' orientation."""
@@ -343,7 +305,7 @@ class Engine:
             given[condition.name] = torch.tensor(indices, device=self.device)
         for item in self.spec.inputs[1:]:
             stacked = np.stack([window.inputs[item.name] for window in batch])
-            given[item.name] = torch.from_numpy(stacked).to(self.device, self._dtype)
+            given[item.name] = torch.from_numpy(stacked).to(self.device, self._members.each[0].dtype)
         return given
 
     def _input(self, item: Input, request: Request, tile: Tile) -> Float[np.ndarray, "channels bins"]:
@@ -394,3 +356,17 @@ class Engine:
                 f"[{stretch.start}, {stretch.end}) needs several"
             )
         return np.concatenate(pieces)  # a copy: what is remembered stays as it is
+
+
+def _by_key(
+    stretch: Stretch, batches: Sequence[Sequence[tuple[Altered, int]]], answers: Sequence[Answer]
+) -> Iterator[tuple[bytes, Values]]:
+    """Windows of a stretch: of the reference cut from the whole, then altered ones batch by batch."""
+    whole, *parts = answers
+    reference = whole.values()[0]
+    context = stretch.tokens.size - len(next(iter(reference.values())))
+    for pair, offset in stretch.pairs:
+        end = offset + pair.ref.tokens.size - context
+        yield pair.ref.key, {name: x[offset:end].copy() for name, x in reference.items()}
+    for part, batch in zip(parts, batches, strict=True):
+        yield from zip((pair.alt.key for pair, _ in batch), part.values(), strict=True)

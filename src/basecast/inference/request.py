@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -12,7 +12,6 @@ from jaxtyping import Float
 from basecast.errors import UsageError
 from basecast.genome.sequence import Tokens
 from basecast.genome.source import Source
-from basecast.inference.delta import Change
 from basecast.inference.tiling import Tile
 from basecast.spec import ModelSpec, Output
 
@@ -49,14 +48,6 @@ class Window:
     tokens: Tokens
     inputs: Mapping[str, Float[np.ndarray, "channels bins"]]
     key: bytes
-
-
-class Altered(NamedTuple):
-    """A window, another that it is altered from, and where they differ."""
-
-    ref: Window
-    alt: Window
-    change: Change
 
 
 def asked(

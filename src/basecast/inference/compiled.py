@@ -1,0 +1,92 @@
+"""The compiled kernels: rows of channels, any windows together, each step by the method that is cheapest for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from basecast.genome.sequence import Tokens
+from basecast.inference.native import library
+from basecast.inference.native.library import DIRECT, ITEM, Layer
+from basecast.inference.program import Program
+from basecast.inference.runner import Level
+from basecast.inference.tuning import Tuning
+from basecast.inference.windows import Positions
+
+Rows = Float[np.ndarray, "rows channels"]
+
+
+class CompiledKernels:
+    """For a CPU, in single or double precision. What a window gives does not depend on those beside it."""
+
+    alike_only = False
+
+    def __init__(self, program: Program, dtype: torch.dtype, tuning: Tuning) -> None:
+        self._program, self._tuning = program, tuning
+        self._dtype = np.dtype(np.float64 if dtype == torch.float64 else np.float32)
+        self._layers: dict[tuple[int, int], Layer] = {}
+        self._lock = threading.Lock()
+        self._bases = np.zeros((5, library.padded(4, tuning.instructions, self._dtype)), self._dtype)
+        self._bases[:4, :4] = np.eye(4)
+
+    def one_hot(self, tokens: Sequence[Tokens]) -> Rows:
+        found = np.concatenate(tokens)
+        made = library.rows(found.size, self._bases.shape[1], self._dtype)
+        np.take(self._bases, found, axis=0, out=made, mode="clip")
+        return made
+
+    def convolve(
+        self, number: int, source: Level, residual: Level | None, first: Positions, last: Positions, lengths: Positions
+    ) -> Rows:
+        step, sizes = self._program.steps[number - 1], last - first
+        made = library.rows(int(sizes.sum()), self._layer(number, DIRECT).channels, self._dtype)
+        items = np.zeros(len(sizes), ITEM)
+        items["input"] = _addresses(source, lengths)
+        items["first"], items["residual_first"], items["outputs"] = first - step.reach, first, sizes
+        if residual is not None:
+            items["residual"] = _addresses(residual, lengths)
+        items["output"] = made.ctypes.data + (np.cumsum(sizes) - sizes) * made.strides[0]
+        methods = self._tuning.methods(step, sizes, self._dtype.itemsize)
+        for method in np.unique(methods):
+            self._layer(number, int(method)).run(np.ascontiguousarray(items[methods == method]))
+        return made
+
+    def read(self, level: Level, first: Positions, last: Positions) -> Tensor:
+        n = int(last[0] - first[0])
+        made = np.empty((len(first), n, level.rows.shape[1]), self._dtype)
+        ends = np.cumsum(level.last - level.first)
+        for i, (to, a, b) in enumerate(zip(made, first, last, strict=True)):
+            low, high, end = level.first[i], level.last[i], ends[i]
+            begin, stop = max(a, low), min(b, high)
+            if a < low:
+                to[: low - a] = level.base[a + level.left[i] : low + level.left[i]]
+            to[begin - a : stop - a] = level.rows[end - (high - begin) : end - (high - stop)]
+            if stop < b:
+                to[stop - a :] = level.base[stop + level.right[i] : b + level.right[i]]
+        channels = self._program.steps[-1].weight.shape[0]
+        return torch.from_numpy(made).movedim(1, 2)[:, :channels]
+
+    def _layer(self, number: int, method: int) -> Layer:
+        with self._lock:
+            if (number, method) not in self._layers:
+                self._layers[number, method] = Layer(
+                    self._program.steps[number - 1], method, self._tuning.instructions, self._dtype
+                )
+            return self._layers[number, method]
+
+
+def _addresses(level: Level, lengths: Positions) -> np.ndarray:
+    """Where the windows' positions stand: as if each tensor began at position 0."""
+    found = np.zeros(len(lengths), ITEM["input"])
+    width, sizes = level.rows.strides[0], level.last - level.first
+    own = level.rows.ctypes.data + (np.cumsum(sizes) - sizes - level.first) * width
+    found["middle"], found["changed"], found["same"], found["length"] = own, level.first, level.last, lengths
+    if level.base is not None:
+        found["first"] = level.base.ctypes.data + level.left * width
+        found["last"] = level.base.ctypes.data + level.right * width
+    return found

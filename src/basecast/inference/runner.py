@@ -1,0 +1,100 @@
+"""Windows through a program: whole ones, or at the price of what a change alters.
+
+Of an altered window a tensor can differ from the reference's only inside the change's cone, and only what lies inside
+the outputs' cone is needed. The rest is the reference's, shifted where the allele changes the length.
+
+The idea for convolutional networks: Nair et al. 2022 (fastISM). Indels and dilated residual stacks are exact too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from basecast.genome.sequence import Tokens
+from basecast.inference.program import Program
+from basecast.inference.windows import Positions, Span, Windows, computed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Level:
+    """One tensor of several windows: rows of their own for [first, last), and the reference's around them.
+
+    Attributes:
+        rows: the windows' own, as the kernels keep them.
+        first, last: in positions of each window.
+        base: the reference's rows, None where the windows are whole.
+        left, right: a position below ``first`` is row ``position + left`` of the reference's, from ``last`` on
+            ``position + right``.
+    """
+
+    rows: Any
+    first: Positions
+    last: Positions
+    base: Any
+    left: Positions
+    right: Positions
+
+
+@runtime_checkable
+class Kernels(Protocol):
+    """How the steps of one program are computed on a device."""
+
+    alike_only: bool
+    """Whether windows that are run together must need the same positions."""
+
+    def one_hot(self, tokens: Sequence[Tokens]) -> Any:
+        """Rows of the bases of each window."""
+
+    def convolve(
+        self, number: int, source: Level, residual: Level | None, first: Positions, last: Positions, lengths: Positions
+    ) -> Any:
+        """Rows [first, last) of what step ``number`` (from 1) gives; beyond a window's ends its source is zero."""
+
+    def read(self, level: Level, first: Positions, last: Positions) -> Tensor:
+        """(windows, channels, positions) of windows of which as many positions are read."""
+
+
+class Runner:
+    """Runs one program."""
+
+    def __init__(self, program: Program, kernels: Kernels, is_padded: bool = False) -> None:
+        self.program, self.kernels = program, kernels
+        self._is_padded = is_padded
+        self._last_use = program.last_use
+
+    def embedding(self, windows: Windows, reference: Sequence[Level] | None = None) -> Tensor:
+        """(windows, channels, outputs) of windows with as many outputs; altered ones take their ``reference``."""
+        return self._read(self._levels(windows, reference, keep=False)[-1], windows)
+
+    def reference(self, tokens: Tokens) -> tuple[list[Level], Tensor]:
+        """Every tensor of a stretch, for windows to be altered from, and its embedding, (1, channels, outputs)."""
+        windows = Windows.whole([tokens])
+        levels = self._levels(windows, None, keep=True)
+        return levels, self._read(levels[-1], windows)
+
+    def _read(self, level: Level, windows: Windows) -> Tensor:
+        return self.kernels.read(level, self.program.reach + 0 * windows.lengths, windows.lengths - self.program.reach)
+
+    def _levels(self, windows: Windows, reference: Sequence[Level] | None, keep: bool) -> list[Any]:
+        spans = computed(self.program, windows, self._is_padded)
+        own = zip(windows.tokens, *spans[0], windows.starts, strict=True)
+        tokens = [x[a - start : b - start] for x, a, b, start in own]
+        bases: Sequence[Level | None] = reference or [None] * len(spans)
+        levels: list[Any] = [self._level(self.kernels.one_hot(tokens), spans[0], windows, bases[0])]
+        for number, step in enumerate(self.program.steps, start=1):
+            residual = None if step.residual is None else levels[step.residual]
+            rows = self.kernels.convolve(number, levels[step.source], residual, *spans[number], windows.lengths)
+            levels.append(self._level(rows, spans[number], windows, bases[number]))
+            for tensor in {step.source, step.residual} if not keep else ():
+                if tensor is not None and self._last_use[tensor] == number:
+                    levels[tensor] = None
+        return levels
+
+    @staticmethod
+    def _level(rows: Any, span: Span, windows: Windows, base: Level | None) -> Level:
+        left = windows.offsets - (0 if base is None else base.first[0])
+        return Level(rows, *span, None if base is None else base.rows, left, left - windows.growths)
