@@ -1,18 +1,16 @@
-"""SpliceAI's INFO strings as a parity benchmark reads them, and how it runs Basecast and finds the shared data."""
+"""SpliceAI's INFO strings as the benchmarks read and compare them, and where the shared data is."""
 
 from __future__ import annotations
 
 import gzip
 import os
-import shutil
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 SITES = ("AG", "AL", "DG", "DL")
+Scored = tuple[str, int, str, str, str]  # contig, position, REF, ALT, gene
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,54 @@ def parse_delta(entry: str) -> Delta:
     return Delta(allele, gene, tuple(map(float, numbers[:4])), tuple(map(int, numbers[4:8])))
 
 
+@dataclass
+class Compared:
+    """What two programs say of the same alleles in the same genes."""
+
+    differences: list[float] = field(default_factory=list)  # |dDS| of each field
+    dp_equal: int = 0  # positions that agree, of those that count
+    dp_counted: int = 0
+    amiss: list[str] = field(default_factory=list)
+    dp_amiss: list[str] = field(default_factory=list)
+
+    @property
+    def worst(self) -> float:
+        return max(self.differences, default=0.0)
+
+
+def by_allele(records: Iterable[Record], key: str) -> dict[Scored, Delta]:
+    """Each allele's scores in each gene, by what they are of."""
+    found = {}
+    for record in records:
+        for delta in record.deltas(key):
+            name = record.contig, record.pos, record.ref, delta.allele, delta.gene
+            assert name not in found, f"{record.name} is there twice"
+            found[name] = delta
+    return found
+
+
+def compare_deltas(theirs: Mapping[Scored, Delta], ours: Mapping[Scored, Delta], limit: float) -> Compared:
+    """Every field of both. Amiss is what only one has and each |dDS| above ``limit``; a DP counts where DS >= 0.001."""
+    result = Compared()
+    for name in sorted(theirs.keys() | ours.keys()):
+        want, got = theirs.get(name), ours.get(name)
+        label = "{}:{} {:.12}>{:.12} {}".format(*name)
+        if want is None or got is None or (want.scores is None) != (got.scores is None):
+            result.amiss.append(f"{label}: {want} there, {got} in Basecast")
+            continue
+        fields = (want.scores or (), got.scores or (), want.offsets or (), got.offsets or ())
+        for site, ds, ds2, dp, dp2 in zip(SITES if want.scores else (), *fields, strict=True):
+            result.differences.append(abs(ds - ds2))
+            if abs(ds - ds2) > limit:
+                result.amiss.append(f"{label} DS_{site}: {ds:.6f} there, {ds2:.6f} in Basecast")
+            if ds >= 0.001:
+                result.dp_counted += 1
+                result.dp_equal += dp == dp2
+                if dp != dp2:
+                    result.dp_amiss.append(f"{label} DP_{site}: {dp} there, {dp2} in Basecast, DS {ds:.6f}")
+    return result
+
+
 def read_text(path: Path) -> str:
     with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
         return lines.read()
@@ -83,18 +129,3 @@ def shared_data(given: Path | None) -> Path:
     if not (folder / "weights").is_dir():
         sys.exit(f"no shared data in {root}: pass --shared DIR (the folder that holds human/ and weights/)")
     return folder
-
-
-def run_basecast(*arguments: str | Path) -> float:
-    """Run ``basecast`` of this environment; seconds taken. The program ends with its exit status where it fails."""
-    beside = Path(sys.executable).with_name("basecast")
-    program = str(beside) if beside.exists() else shutil.which("basecast")
-    if program is None:
-        sys.exit("basecast is not installed here: pip install -e .")
-    command = [program, *map(str, arguments)]
-    print("$ basecast", *command[1:], flush=True)
-    start = time.perf_counter()
-    done = subprocess.run(command, check=False)
-    if done.returncode:
-        sys.exit(done.returncode)
-    return time.perf_counter() - start

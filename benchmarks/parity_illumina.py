@@ -20,7 +20,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from delta_fields import SITES, Delta, Record, plain_copy, read_records, read_text, run_basecast, shared_data
+from delta_fields import SITES, Delta, Record, plain_copy, read_records, read_text, shared_data
+from running import run_basecast
 
 KEY = "Basecast"
 DISTANCE = 50

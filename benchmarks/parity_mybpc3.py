@@ -14,7 +14,8 @@ import csv
 import sys
 from pathlib import Path
 
-from delta_fields import plain_copy, run_basecast, shared_data
+from delta_fields import plain_copy, shared_data
+from running import run_basecast
 
 PUBLISHED = {"cryptic": (0.000, 0.998), "annotated": (0.968, 0.011)}
 WEIGHTS = {"OpenSpliceAI": "openspliceai-mane/10000nt", "Illumina": "spliceai-illumina"}

@@ -11,23 +11,20 @@ output is kept there, since it takes minutes on a CPU.
 from __future__ import annotations
 
 import argparse
-import os
 import random
-import subprocess
 import sys
-import time
-import venv
+from collections.abc import Mapping
 from pathlib import Path
 
-from delta_fields import SITES, Delta, Record, plain_copy, read_records, run_basecast, shared_data
+from delta_fields import by_allele, compare_deltas, plain_copy, read_records, shared_data
+from running import PEER, make_peer, run_basecast, run_openspliceai
 
-PEER = "openspliceai==0.0.7"
 LIMIT = 5e-4
 Gene = tuple[str, str, list[int]]  # contig, strand, exon boundaries (1-based)
 Made = tuple[str, int, str, str, str]  # contig, position, REF, ALT, kind
 DISTANCES = (50, 500)
 MARGIN = 5_000 + 500 + 80  # bases a scorable record keeps from either contig end
-# name: how many, and how the alleles are made from the reference at a position near (or far from) an exon boundary
+# kind: how many; at a position near an exon boundary, or far from it where the kind is deep
 KINDS = {"snv": 24, "deep snv": 8, "insertion": 12, "deletion": 12, "long deletion": 4}
 UNSCORED = {"mnv": 1, "near end": 2, "ref mismatch": 1}
 
@@ -53,7 +50,7 @@ def other_base(choice: random.Random, base: str) -> str:
 
 
 def make_alleles(choice: random.Random, kind: str, sequence: str, pos: int) -> tuple[str, str]:
-    base = sequence[pos - 1]
+    kind, base = kind.removeprefix("deep "), sequence[pos - 1]
     if kind == "insertion":
         return base, base + "".join(choice.choices("ACGT", k=choice.randint(1, 9)))
     if kind in ("deletion", "long deletion"):
@@ -66,22 +63,26 @@ def make_alleles(choice: random.Random, kind: str, sequence: str, pos: int) -> t
     return base, other_base(choice, base)
 
 
-def make_records(genome: dict[str, str], genes: list[Gene]) -> list[Made]:
+def make_records(genome: dict[str, str], genes: list[Gene], kinds: Mapping[str, int]) -> list[Made]:
     """Contig, position, REF, ALT and kind of each record: both strands in turn, a gene of its own for each."""
     choice = random.Random("basecast parity")
     choice.shuffle(genes)
     by_strand = {strand: iter([g for g in genes if g[1] == strand]) for strand in "+-"}
     records = []
-    for i, kind in enumerate(kind for kind, n in (KINDS | UNSCORED).items() for _ in range(n)):
+    for i, kind in enumerate(kind for kind, n in kinds.items() for _ in range(n)):
         for contig, _, boundaries in by_strand["+-"[i % 2]]:
             sequence = genome[contig]
             inner = [b for b in boundaries[1:-1] if MARGIN < b < len(sequence) - MARGIN]
             if not inner:
                 continue
-            shift = choice.choice([-1, 1]) * choice.randint(60, 400) if kind == "deep snv" else choice.randint(-8, 8)
+            shift = (
+                choice.choice([-1, 1]) * choice.randint(60, 400) if kind.startswith("deep ") else choice.randint(-8, 8)
+            )
             pos = boundaries[0] + 3 if kind == "near end" else choice.choice(inner) + shift
             records.append((contig, pos, *make_alleles(choice, kind, sequence, pos), kind.replace(" ", "_")))
             break
+    if len(records) < sum(kinds.values()):
+        sys.exit(f"only {len(records)} genes for {sum(kinds.values())} records")
     return sorted(records)
 
 
@@ -97,57 +98,18 @@ def write_vcf(path: Path, genome: dict[str, str], records: list[Made]) -> None:
             stale.unlink()
 
 
-def make_peer(folder: Path) -> Path:
-    """The python of an environment that holds the peer; made on first use from PyPI."""
-    python = folder / "bin" / "python"
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "torch==2.13.0", PEER], check=True)
-    return python
-
-
 def run_peer(python: Path, vcf: Path, fasta: Path, genes: Path, model: Path, distance: int, mask: int) -> Path:
     done = vcf.parent / f"peer.D{distance}.M{mask}.vcf"
     if not done.exists():
         partial = done.with_suffix(".part.vcf")
-        run = "from openspliceai.openspliceai import main; main()"
-        options = ["-m", model, "-f", "10000", "-t", "pytorch", "-p", "6", "-b", "1"]
-        command = [python, "-c", run, "variant", "-R", fasta, "-A", genes, "-I", vcf, "-O", partial]
-        command += ["-D", str(distance), "-M", str(mask), *options]
-        start = time.perf_counter()
-        with (vcf.parent / f"peer.D{distance}.M{mask}.log").open("w") as log:
-            # matplotlib and the like write settings to the home folder; keep them here
-            home = os.environ | {"MPLCONFIGDIR": str(vcf.parent)}
-            subprocess.run(list(map(str, command)), check=True, stdout=log, stderr=log, env=home)
-        print(f"openspliceai variant -D {distance} -M {mask}: {time.perf_counter() - start:.0f} s", flush=True)
+        ran = run_openspliceai(
+            *(python, "variant", "-R", fasta, "-A", genes, "-I", vcf, "-O", partial, "-D", distance, "-M", mask),
+            *("-m", model, "-f", 10000, "-t", "pytorch", "-p", 6, "-b", 1),
+            log=vcf.parent / f"peer.D{distance}.M{mask}.log",
+        )
+        print(f"{ran.wall:.0f} s", flush=True)
         partial.rename(done)
     return done
-
-
-def compare(peer: list[Record], ours: list[Record], ours_key: str) -> tuple[int, float, int, int, list[str]]:
-    """Fields compared, greatest |dDS|, DP equal among the DP with DS >= 0.001, those, and what is amiss."""
-    fields, worst, equal, counted, amiss = 0, 0.0, 0, 0, []
-    for theirs, mine in zip(peer, ours, strict=True):
-        a, b = theirs.deltas("OpenSpliceAI"), mine.deltas(ours_key)
-        if [(d.allele, d.gene, d.scores is None) for d in a] != [(d.allele, d.gene, d.scores is None) for d in b]:
-            amiss.append(f"{theirs.name}: {a} here, {b} in Basecast")
-            continue
-        for want, got in zip(a, b, strict=True):
-            if want.scores is None or want.offsets is None:
-                continue
-            assert isinstance(got, Delta)
-            assert got.scores is not None
-            assert got.offsets is not None
-            for site, ds, ds2, dp, dp2 in zip(SITES, want.scores, got.scores, want.offsets, got.offsets, strict=True):
-                fields += 1
-                worst = max(worst, abs(ds - ds2))
-                if abs(ds - ds2) > LIMIT:
-                    amiss.append(f"{theirs.name} {want.gene} DS_{site}: {ds:.6f} there, {ds2:.6f} in Basecast")
-                if ds >= 0.001:
-                    counted, equal = counted + 1, equal + (dp == dp2)
-                    if dp != dp2:
-                        amiss.append(f"{theirs.name} {want.gene} DP_{site}: {dp} there, {dp2} here, DS {ds:.6f}")
-    return fields, worst, equal, counted, amiss
 
 
 def main() -> None:
@@ -163,7 +125,7 @@ def main() -> None:
     genes, model = data / "human" / "GRCh38_regions.genes.tsv", data / "weights" / "openspliceai-mane" / "10000nt"
     genome = read_fasta(fasta)
     vcf = work / "records.vcf"
-    write_vcf(vcf, genome, make_records(genome, read_genes(genes)))
+    write_vcf(vcf, genome, make_records(genome, read_genes(genes), KINDS | UNSCORED))
     python = options.peer_python or make_peer(work / "venv")
     peers = {(d, m): run_peer(python, vcf, fasta, genes, model, d, m) for d in DISTANCES for m in (0, 1)}
     if options.peer_only:
@@ -172,16 +134,17 @@ def main() -> None:
     rows = ["|   D | mask   | fields | max abs dDS | DP equal where DS >= 0.001 |", "|---|---|---|---|---|"]
     for distance in DISTANCES:
         out = work / f"basecast.D{distance}.vcf"
-        seconds = run_basecast(
+        ran = run_basecast(
             *("variant", "-I", vcf, "-O", out, "-R", fasta, "-A", genes, "-D", distance, "-M", "both"),
             *("--rules", "spliceai", "--model", model, "--decimals", "6", "--device", options.device),
         )
-        print(f"{seconds:.0f} s", flush=True)
+        print(f"{ran.wall:.0f} s", flush=True)
         for mask, key in enumerate(("SpliceAI", "SpliceAI_masked")):
-            peer, ours = list(read_records(peers[distance, mask])), list(read_records(out))
-            fields, worst, equal, counted, amiss = compare(peer, ours, key)
-            rows.append(f"| {distance} | {key} | {fields} | {worst:.2e} | {equal}/{counted} |")
-            failures += [f"D={distance} M={mask} {text}" for text in amiss]
+            peer = by_allele(read_records(peers[distance, mask]), "OpenSpliceAI")
+            found = compare_deltas(peer, by_allele(read_records(out), key), LIMIT)
+            fields, agreed = len(found.differences), f"{found.dp_equal}/{found.dp_counted}"
+            rows.append(f"| {distance} | {key} | {fields} | {found.worst:.2e} | {agreed} |")
+            failures += [f"D={distance} M={mask} {text}" for text in found.amiss + found.dp_amiss]
             if fields < 4 * 60:
                 failures.append(f"D={distance} M={mask}: only {fields} fields were compared, 240 expected")
     print("\n".join(rows))

@@ -15,23 +15,19 @@ Ends with status 1 where a row differs by more than 1e-4 or is only one program'
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gzip
-import os
 import re
-import resource
 import shutil
-import subprocess
 import sys
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from delta_fields import plain_copy, run_basecast, shared_data
-from parity_openspliceai import make_peer, read_fasta
+from delta_fields import plain_copy, shared_data
+from parity_openspliceai import read_fasta
+from running import Ran, make_peer, run_basecast, run_openspliceai
 
 LIMIT = 1e-4
 NEAR = 2e-6  # six decimals, and the rounding of sums
@@ -48,12 +44,6 @@ class Site(NamedTuple):
 class PeerRow(NamedTuple):
     p: float
     segment: tuple[int, int]  # 0-based, half-open: what the peer ran as one sequence
-
-
-@dataclass
-class Seconds:
-    wall: float = 0.0
-    cpu: float = 0.0
 
 
 @dataclass
@@ -86,34 +76,18 @@ def make_fasta(data: Path, work: Path, long: int, short: int) -> Path:
     return path
 
 
-@contextlib.contextmanager
-def timed() -> Iterator[Seconds]:
-    """Wall time, and CPU time of the programs that are run in the block; CPU time tells more on a busy machine."""
-    seconds, before, start = Seconds(), resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    yield seconds
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds.wall = time.perf_counter() - start
-    seconds.cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-def run_peer(python: Path, options: argparse.Namespace, fasta: Path, split: int, out: Path) -> tuple[Path, Seconds]:
-    """Folder of the peer's BED files, and its time. It is run as from a shell."""
+def run_peer(python: Path, fasta: Path, out: Path, *options: object, threads: int | None = None) -> Ran:
+    """Run the peer's predict into the folder ``out``, made anew; it is run as from a shell."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    run = "from openspliceai.openspliceai import main; main()"
-    command = [python, "-c", run, "predict", "-i", fasta, "-m", options.weights, "-f", options.context, "-o", out]
-    command += ["--threshold", options.threshold, "--split-threshold", split]
-    print("$ openspliceai", *command[3:], flush=True)
-    home = os.environ | {"MPLCONFIGDIR": str(out)}
-    if options.threads:
-        home |= {"OMP_NUM_THREADS": str(options.threads)}
-    with (out / "log").open("w") as log, timed() as seconds:
-        subprocess.run(list(map(str, command)), check=True, stdout=log, stderr=log, env=home)
-    return next(out.glob("SpliceAI_*")), seconds
+    environment = {"OMP_NUM_THREADS": str(threads)} if threads else {}
+    arguments = ("predict", "-i", fasta, "-o", out, *options)
+    return run_openspliceai(python, *arguments, log=out / "log", environment=environment)
 
 
-def peer_rows(folder: Path, lengths: dict[str, int]) -> Iterator[tuple[Site, PeerRow]]:
+def peer_rows(out: Path, lengths: dict[str, int]) -> Iterator[tuple[Site, PeerRow]]:
     """Rows in our coordinates. The first column is ``NAME:+``, or ``NAME:START-END(.):+`` of a segment (1-based)."""
+    folder = next(out.glob("SpliceAI_*"))
     for kind in KINDS:
         with (folder / f"{kind}_predictions.bed").open() as lines:
             for line in lines:
@@ -201,7 +175,7 @@ def reasons(counts: Counter[str]) -> str:
     return "; ".join(f"{n:,} {reason}" for reason, n in counts.most_common()) or "0"
 
 
-def show(name: str, result: Comparison, theirs: Seconds, ours: Seconds) -> None:
+def show(name: str, result: Comparison, theirs: Ran, ours: Ran) -> None:
     largest, example = result.worst_duplicate
     rows = {
         "rows, openspliceai / basecast": f"{result.peer_rows:,} / {result.our_rows:,}",
@@ -247,20 +221,21 @@ def main() -> None:
     shutil.rmtree(prefix.parent, ignore_errors=True)
     prefix.parent.mkdir()
     threads = ("--threads", str(options.threads)) if options.threads else ()
-    with timed() as seconds:
-        run_basecast(
-            *("predict", "-R", fasta, "-O", prefix, "-m", options.weights, "--strand", "+", "--device", "cpu"),
-            *("--threshold", str(options.threshold), "--format", "bed", *threads),
-        )
+    ran = run_basecast(
+        *("predict", "-R", fasta, "-O", prefix, "-m", options.weights, "--strand", "+", "--device", "cpu"),
+        *("--threshold", options.threshold, "--format", "bed", *threads),
+    )
     ours = our_rows(prefix)
     failures: list[str] = []
     for name, split in {"whole": max(lengths.values()) + 1, "split": options.split_threshold}.items():
-        folder, took = run_peer(python, options, fasta, split, work / f"peer.{name}")
+        folder = work / f"peer.{name}"
+        model = ("-m", options.weights, "-f", options.context, "--threshold", options.threshold)
+        took = run_peer(python, fasta, folder, *model, "--split-threshold", split, threads=options.threads)
         theirs: dict[Site, list[PeerRow]] = defaultdict(list)
         for site, row in peer_rows(folder, lengths):
             theirs[site].append(row)
         result = compare(theirs, ours, lengths, options.context // 2, options.threshold)
-        show(f"openspliceai --split-threshold {split}", result, took, seconds)
+        show(f"openspliceai --split-threshold {split}", result, took, ran)
         failures += [f"{name}: {text}" for text in result.differ + result.amiss]
         if not result.equal:
             failures.append(f"{name}: no row was compared")

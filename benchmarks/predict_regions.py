@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ import numpy as np
 
 from delta_fields import plain_copy, shared_data
 from parity_openspliceai import Made, make_alleles, read_fasta, read_genes, write_vcf
+from running import watch
 
 PARTS = ("wall", "rss", "direct", "kills")
 VERBS = ("predict", "variant")
@@ -106,49 +107,13 @@ def write_fasta(path: Path, records: dict[str, str]) -> Path:
 # --- wall and rss: what a run takes
 
 
-def tree(pid: int) -> Iterator[int]:
-    """The process and its descendants."""
-    yield pid
-    with contextlib.suppress(OSError):
-        for children in Path(f"/proc/{pid}/task").glob("*/children"):
-            for child in children.read_text().split():
-                yield from tree(int(child))
-
-
-def memory_of(pid: int) -> tuple[int, int]:
-    """Bytes that the process holds now, and the most that it ever held."""
-    with contextlib.suppress(OSError):
-        fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-        if "VmRSS" in fields:
-            return int(fields["VmRSS"].split()[0]) * 1024, int(fields["VmHWM"].split()[0]) * 1024
-    return 0, 0
-
-
-def disk_of(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):
-            total += path.stat().st_blocks * 512
-    return total
-
-
 def usage(bench: Bench, megabases: float, name: str) -> Usage:
     """Run predict on that much sequence and watch it."""
     fasta, bases = bench.subset(megabases, name)
     folder = bench.folder(name)
     command = bench.command("predict", "-R", fasta, "-O", "out", "--format", "bed", "--format", "bigwig")
-    start = time.perf_counter()
-    process = subprocess.Popen(command, cwd=folder)
-    memory = disk = 0
-    while process.poll() is None:
-        held = [memory_of(pid) for pid in tree(process.pid)]
-        memory = max(memory, sum(now for now, _ in held), *(most for _, most in held))
-        disk = max(disk, disk_of(folder))
-        time.sleep(0.2)
-    seconds = time.perf_counter() - start
-    if process.returncode:
-        sys.exit(f"predict ended with {process.returncode}")
-    found = Usage(bases, seconds, memory, max(disk, disk_of(folder)))
+    ran = watch(command, cwd=folder, folder=folder)
+    found = Usage(bases, ran.wall, ran.memory, ran.disk)
     print(f"{name}: {found}", flush=True)
     for path in sorted(folder.iterdir()):
         print(f"    {path.name}: {path.stat().st_size:,} bytes")

@@ -15,6 +15,7 @@ import pytest
 from direct import Asked, assert_same, lively, random_bases, read_beds, write_fasta, write_model
 
 from basecast.inference.engine import Engine
+from basecast.inference.members import LoadedMember
 from basecast.prediction import stretches
 from basecast.prediction.predict import SiteSettings, _span, predict_sites
 from basecast.prediction.predictor import Predictor, PredictSettings
@@ -47,21 +48,27 @@ def test_scaffolds_are_run_in_batches(tmp_path: Path, monkeypatch: pytest.Monkey
     write_fasta(tmp_path / "genome.fa", contigs)
     package = lively()
     batches: list[int] = []
-    package.networks[0].get_submodule("stem").register_forward_hook(lambda _, x, y: batches.append(len(x[0])))
     asked: list[int] = []
-    evaluate = Engine.evaluate
+    evaluate, embedding = Engine.evaluate, LoadedMember.embedding
+
+    def embedded(self: LoadedMember, tokens: Any, *more: Any) -> Any:
+        batches.append(len(tokens))
+        return embedding(self, tokens, *more)
+
 
     def counting(self: Engine, requests: Any, *more: Any) -> Any:
         asked.append(len(requests))
         return evaluate(self, requests, *more)
 
     monkeypatch.setattr(Engine, "evaluate", counting)
+    monkeypatch.setattr(LoadedMember, "embedding", embedded)
     monkeypatch.setattr(stretches, "_MOST_ITEMS", 500)
     summary = predict_sites(tmp_path / "genome.fa", tmp_path / "out", model=package, settings=PLUS, output=BED)
     assert (summary.contigs, summary.bases) == (800, sum(map(len, contigs.values())))
     assert asked == [500, 300]
-    assert sum(batches) == 800
-    assert len(batches) <= 800 / 8 + 2 * 7
+    members = len(package.networks)
+    assert sum(batches) == 800 * members
+    assert len(batches) <= (800 / 8 + 2 * 7) * members
     some = {f"s{i}": contigs[f"s{i}"] for i in range(0, 800, 40)}
     found = {site: p for site, p in read_beds(tmp_path / "out").items() if site[0] in some}
     assert_same(found, Asked(package, some, strand="+").sites(), BED.threshold)

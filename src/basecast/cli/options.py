@@ -16,6 +16,7 @@ from basecast.cli.console import LogFormat
 if TYPE_CHECKING:
     from basecast.cli.console import Console
     from basecast.inference.shards import RunSettings
+    from basecast.inference.tuning import Tuning
     from basecast.zoo.package import Package
 
 INPUT, MODEL, OUTPUT, _ENGINE, _RUN = (
@@ -45,12 +46,16 @@ class EngineOptions:
         CPU threads, by default all that the process may use; with --cluster those of a worker, by default one.
     memory:
         Memory the run may take, such as 8G; by default half of what is free.
+    tuning:
+        Kernel table: written with the fastest kernels here where it is missing, else used as it stands, so that
+        other machines of this type give the same bytes.
     """
 
     device: Annotated[str, Parameter(metavar="DEVICE")] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
     threads: Annotated[int | None, Parameter(validator=Number(gte=1), metavar="N")] = None
     memory: Annotated[str | None, Parameter(metavar="SIZE")] = None
+    tuning: Annotated[Path | None, Parameter(metavar="FILE")] = None
 
     @property
     def memory_bytes(self) -> int | None:
@@ -59,13 +64,26 @@ class EngineOptions:
 
         return parse_memory(self.memory) if self.memory else None
 
+    def kernels(self, package: Package) -> Tuning | None:
+        """The table of ``tuning``, which is measured and written where there is none; None without the option."""
+        from basecast.inference.engine import Engine
+        from basecast.inference.tuning import Tuning
+
+        if self.tuning is None:
+            return None
+        if not self.tuning.exists():
+            Engine(package, device=self.device, precision=self.precision).tuning.write(self.tuning)
+        return Tuning.read(self.tuning)
+
     def announce(self, console: Console, package: Package, cluster: str | None) -> None:
         """Say which model is run, and on what."""
         from basecast.errors import counted
         from basecast.inference.device import available_threads, choose_device
+        from basecast.inference.native.library import available
 
         spec, device = package.spec, str(choose_device(self.device))
-        place = f"{device}, {counted(self.threads or available_threads(), 'thread')}, {self.precision}"
+        kernels = f", {next(iter(available()), 'no compiled')} kernels" if device == "cpu" else ""
+        place = f"{device}, {counted(self.threads or available_threads(), 'thread')}, {self.precision}{kernels}"
         members = counted(len(package.networks), "member")
         said = f"{spec.name} ({members}, {spec.licence}) on {cluster or place}"
         console.say(said, model=spec.name, device=device)

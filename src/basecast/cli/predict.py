@@ -122,6 +122,7 @@ def predict(
         threads=engine.threads,
         memory=engine.memory_bytes,
         tile=tile_size,
+        tuning=engine.kernels(package),
     )
     engine.announce(console, package, run.cluster)
     with console.progress("bases") as progress:

@@ -20,6 +20,7 @@ from basecast.genome.reference import Genome
 from basecast.genome.variants import VariantReader, VariantRecord
 from basecast.inference.engine import Engine
 from basecast.inference.shards import RunSettings
+from basecast.inference.tuning import Tuning
 from basecast.spec import LocalReach, Provenance
 from basecast.spec.model import Frozen
 from basecast.spec.splice import SPLICE, splice_columns
@@ -40,6 +41,7 @@ class VariantSettings(Frozen):
     precision: Literal["fp32", "bf16"] = "fp32"
     threads: int | None = None
     memory: int | None = Field(None, description="bytes")
+    tuning: Tuning | None = Field(None, description="kernels; by default the fastest that are found")
 
     def on(self, run: RunSettings) -> Self:
         """The same for the machines of ``run``."""
@@ -85,6 +87,7 @@ class Scorer:
             memory=settings.memory,
             threads=settings.threads,
             calibrated=settings.rules == "basecast",
+            tuning=settings.tuning,
         )
         context = spec.reach.left + spec.reach.right
         ground = Ground(self.genome, self.annotation, settings.distance, context, spec.mask)
@@ -117,7 +120,8 @@ class Scorer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy elsewhere opens the genome there; the model and the genes travel."""
-        return Scorer, (self.package, self.genome, self.annotation, self.settings)
+        settings = self.settings.model_copy(update={"tuning": self.engine.tuning})
+        return Scorer, (self.package, self.genome, self.annotation, settings)
 
     @property
     def provenance(self) -> Provenance:
@@ -127,7 +131,7 @@ class Scorer:
             f"reference {self.genome.path}": self.genome.digest,
             f"annotation {self.annotation.path}": self.annotation.digest,
         }
-        return Provenance(basecast=__version__, sources=sources, note=self.settings.model_dump_json())
+        return Provenance(basecast=__version__, sources=sources, note=self.settings.model_dump_json(exclude={"tuning"}))
 
 
 def _largest_per_gene(rows: Sequence[Row]) -> list[Row]:

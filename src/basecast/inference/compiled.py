@@ -51,7 +51,7 @@ class CompiledKernels:
         if residual is not None:
             items["residual"] = _addresses(residual, lengths)
         items["output"] = made.ctypes.data + (np.cumsum(sizes) - sizes) * made.strides[0]
-        methods = self._tuning.methods(step, sizes, self._dtype.itemsize)
+        methods = self._tuning.compiled(step, sizes, "fp64" if self._dtype.itemsize == 8 else "fp32")
         for method in np.unique(methods):
             self._layer(number, int(method)).run(np.ascontiguousarray(items[methods == method]))
         return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 from pathlib import Path
 
@@ -39,6 +40,14 @@ def available_threads() -> int:
             allowed = min(allowed, max(int(quota[0]) // int(quota[1]), 1))
     told = os.environ.get("OMP_NUM_THREADS", "")
     return min(allowed, int(told)) if told.isdigit() and int(told) else allowed
+
+
+def processor(device: torch.device | None = None) -> str:
+    """What computes: the name of a GPU, or of the CPU."""
+    if device is not None and device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    names = (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def available_memory() -> int:

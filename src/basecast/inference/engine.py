@@ -51,6 +51,7 @@ class Engine:
         threads: CPU threads; by default all that the process may use.
         tile: bases of output that are computed at once; by default what memory allows.
         calibrated: whether the temperatures of the spec are applied.
+        tuning: the kernels; by default the fastest that are found here.
     """
 
     def __init__(
@@ -73,8 +74,7 @@ class Engine:
         if mode == "full" and not isinstance(self.spec.reach, LocalReach):
             raise UsageError(f"{self.spec.name} sees whole windows: there is no mode 'full' beside 'valid' for it")
         shared = {"device": str(self.device), "precision": precision, "mode": mode, "calibrated": calibrated}
-        self._tuning = tuning.checked() if tuning else None
-        self._is_tuned = False
+        self._tuning, self._is_tuned, self.batch_was_halved = tuning, False, False
         self._nodes: dict[str, Engine] = {}
         self._final = self
         for name, node in package.nodes.items():
@@ -117,7 +117,14 @@ class Engine:
         Raises:
             UsageError: this machine does not have them.
         """
-        self._tuning, self._is_tuned = tuning.checked(), False
+        self._tuning, self._is_tuned = tuning, False
+        self._tune()
+
+    def _tune(self) -> None:
+        for engine in () if self._is_tuned else (self._final, *self._nodes.values()):
+            engine._members.use(self.tuning)
+            engine._tuning, engine._is_tuned = self.tuning, True
+        self._is_tuned = True
 
     def forget(self) -> None:
         """Drop remembered values, so that what comes next does not depend on what was asked before."""
@@ -140,11 +147,7 @@ class Engine:
             UsageError: an output, track, condition or input track is not the model's, or is missing.
             OutOfMemoryError: a single window does not fit the device.
         """
-        if not self._is_tuned:
-            for engine in {self._final, *self._nodes.values()}:
-                engine._members.use(self.tuning)
-                engine._tuning, engine._is_tuned = self.tuning, True
-            self._is_tuned = True
+        self._tune()
         if self._final is not self:
             return self._final.evaluate(requests, outputs, tracks)
         names, chosen = asked(self.spec, outputs, tracks)
@@ -217,7 +220,7 @@ class Engine:
                 ) from error
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        self.largest_batch = len(batch) // 2
+        self.largest_batch, self.batch_was_halved = len(batch) // 2, True
         return self._run(batch, names, chosen)
 
     def _forward(self, batch: list[Window], names: tuple[str, ...], chosen: Mapping[str, list[int]]) -> list[Values]:

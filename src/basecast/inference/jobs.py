@@ -7,7 +7,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from basecast.inference.engine import Engine
 from basecast.inference.shards import Parts, RunSettings
+from basecast.inference.tuning import Tuning
 from basecast.interruption import finish_first, is_asked_to_stop
 
 WORK = {"cpu": 2e11, "cuda": 1e14}
@@ -31,6 +33,7 @@ class Job:
         files: the files that the worker reads, by path, with their sha256.
         threads: CPU threads of a worker, where that was asked for.
         size: how much of what is counted (records, bases) a shard's items are.
+        engine: what the worker computes with, if anything: its kernels are part of the plan.
     """
 
     plan: dict[str, Any]
@@ -40,14 +43,29 @@ class Job:
     files: dict[str, str]
     threads: int | None = None
     size: Callable[[list[Any]], int] = len
+    engine: Engine | None = None
 
 
 @contextlib.contextmanager
 def parts_of(job: Job, target: str, run: RunSettings) -> Iterator[Parts]:
-    """The parts of a job whose output is ``target``, held while the block lasts."""
-    parts = Parts(run.folder(target), job.plan, job.assembly, restart=run.restart, split=run.split)
+    """The parts of a job whose output is ``target``, held while the block lasts; its engine takes on their kernels.
+
+    Raises:
+        UsageError: as ``Parts`` says; the parts there were begun with kernels that this machine does not have.
+    """
+    tuning = None if job.engine is None else _tuning(job.engine, run)
+    chosen = {} if tuning is None else {"kernels": tuning.model_dump(mode="json")}
+    parts = Parts(run.folder(target), job.plan, job.assembly, chosen, restart=run.restart, split=run.split)
     with contextlib.closing(parts):
+        if job.engine is not None:
+            job.engine.use(Tuning.model_validate(parts.chosen["kernels"]))
+            job.engine.largest_batch = parts.notes.get("largest batch", job.engine.largest_batch)
         yield parts
+
+
+def _tuning(engine: Engine, run: RunSettings) -> Tuning:
+    """The kernels found or given here, where the shards run on such a device; else torch's own choice."""
+    return engine.tuning if run.device(engine.device) == engine.device.type else Tuning()
 
 
 def carry_out(job: Job, parts: Parts, run: RunSettings, progress: Callable[[int], None] | None = None) -> int:
@@ -80,6 +98,8 @@ def carry_out(job: Job, parts: Parts, run: RunSettings, progress: Callable[[int]
         for number, payload in results:
             parts.save(number, payload)
             done += sizes.pop(number)
+            if job.engine is not None and job.engine.batch_was_halved:
+                parts.note("largest batch", job.engine.largest_batch)
             if progress:
                 progress(done)
     return done

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Literal
 
 import torch
@@ -47,7 +48,9 @@ class LoadedMember:
             kernels = CompiledKernels(self.program, self.dtype, tuning)
         else:
             dtype = torch.bfloat16 if self._precision == "bf16" else self.dtype
-            kernels = TorchKernels(self.program, self._device, dtype, tuning.convolutions)
+            kernels = TorchKernels(
+                self.program, self._device, dtype, partial(tuning.is_flat, precision=self._precision)
+            )
         self._runner = Runner(self.program, kernels, self._is_padded)
 
     @property
@@ -115,6 +118,11 @@ class Members:
         return measured(self.programs, self.device, self.precision)
 
     def use(self, tuning: Tuning) -> None:
-        """Compute by these kernels."""
+        """Compute by these kernels.
+
+        Raises:
+            UsageError: this machine does not have them, or they are not of these networks.
+        """
+        tuning.check(self.programs, self.device, self.precision)
         for member in self.each:
             member.use(tuning)

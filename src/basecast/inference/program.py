@@ -119,9 +119,6 @@ class _Stretch(nn.Module):
 
 
 class _Tracer(fx.Tracer):
-    def __init__(self) -> None:
-        super().__init__(autowrap_modules=(layers,))
-
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, (Convolution, nn.BatchNorm1d, *ACTIVATIONS, *_NOTHING))
 

@@ -82,6 +82,8 @@ class Parts:
         plan: everything that decides what a shard gives: settings and digests of inputs. Plain JSON values.
         assembly: everything else that is needed to make the output of the parts. Of processes of one split it must be
             the same, but for ``command``, of which the first stays. Without a split the newest holds.
+        chosen: what a machine found best and all others take on: with parts or a split there, ``chosen`` is what the
+            first process found. It decides what a shard gives, as the plan does.
         restart: discard the parts that are there.
         split: which shards are this process's own.
 
@@ -95,6 +97,7 @@ class Parts:
         folder: Path,
         plan: Mapping[str, Any],
         assembly: Mapping[str, Any] | None = None,
+        chosen: Mapping[str, Any] | None = None,
         *,
         restart: bool = False,
         split: Split | None = None,
@@ -106,7 +109,9 @@ class Parts:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             self._hold()
-            given = json.loads(json.dumps({"plan": plan, "assembly": assembly or {}}))
+            given = json.loads(
+                json.dumps({"plan": plan, "assembly": assembly or {}, "chosen": chosen or {}, "notes": {}})
+            )
             if restart:
                 self._clear()
             self._agree(given)
@@ -125,7 +130,7 @@ class Parts:
         if not (folder / "plan.json").is_file():
             raise InputError(f"{folder} holds no plan: 'basecast merge' goes with the output that --shard was run for")
         header = _read(folder / "plan.json")
-        return cls(folder, header["plan"], header["assembly"])
+        return cls(folder, header["plan"], header["assembly"], header["chosen"])
 
     def _hold(self) -> None:
         self._lock("lock", fcntl.LOCK_SH if self.split else fcntl.LOCK_EX)
@@ -156,6 +161,7 @@ class Parts:
                 before = _read(header)
                 if self.split or any(self.folder.glob("part-*")):  # without a part nothing stands in the way
                     self._refuse(before["plan"], given["plan"])
+                    given["chosen"], given["notes"] = before["chosen"], before["notes"]
                 if self.split:
                     if before["count"] not in (None, count):
                         raise UsageError(
@@ -166,9 +172,22 @@ class Parts:
                     given["assembly"] = before["assembly"]
                 count = count or before["count"]
             self.plan, self.assembly, self.count = given["plan"], given["assembly"], count
-            self.digest = hashlib.sha256(json.dumps(self.plan, sort_keys=True).encode()).hexdigest()
+            self.chosen, self.notes = given["chosen"], given["notes"]
+            decides = [self.plan, self.chosen]
+            self.digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
             with whole_file(header) as partial:
                 partial.write_text(json.dumps({**given, "count": count}))
+
+    def note(self, name: str, value: Any) -> None:
+        """Put a word beside the plan that decides nothing, such as what a device had no room for."""
+        if self.notes.get(name) == value:
+            return
+        header = self.folder / "plan.json"
+        with (self.folder / "lock-plan").open("a+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.notes = _read(header)["notes"] | {name: value}
+            with whole_file(header) as partial:
+                partial.write_text(json.dumps(_read(header) | {"notes": self.notes}))
 
     def _refuse(self, before: dict[str, Any], now: dict[str, Any]) -> None:
         if before == now:
@@ -265,7 +284,7 @@ class Parts:
 def _read(header: Path) -> dict[str, Any]:
     try:
         said = json.loads(header.read_text())
-        return {name: said[name] for name in ("plan", "assembly", "count")}
+        return {name: said[name] for name in ("plan", "assembly", "chosen", "notes", "count")}
     except (ValueError, TypeError, KeyError):
         raise UsageError(
             f"{header} is damaged or not of basecast: give another --work-dir, or --restart to remove it and begin anew"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -22,17 +22,16 @@ class TorchKernels:
     """For one device and type.
 
     Args:
-        convolutions: of each layer, as ``name_of`` has it, ``conv1d`` (the default) or ``conv2d``, channels last.
+        is_flat: of which steps the convolution is in two dimensions, channels last.
     """
 
     alike_only = True
 
     def __init__(
-        self, program: Program, device: torch.device, dtype: torch.dtype, convolutions: dict[str, str] | None = None
+        self, program: Program, device: torch.device, dtype: torch.dtype, is_flat: Callable[[Step], bool]
     ) -> None:
         self._device, self._dtype = device, dtype
-        chosen = convolutions or {}
-        self._steps = [TorchStep(step, device, dtype, chosen.get(name_of(step)) == "conv2d") for step in program.steps]
+        self._steps = [TorchStep(step, device, dtype, is_flat(step)) for step in program.steps]
 
     def one_hot(self, tokens: Sequence[Tokens]) -> Rows:
         return make_one_hot(torch.from_numpy(np.stack(tokens)).to(self._device), self._dtype)
@@ -85,7 +84,9 @@ class TorchStep:
         self._affine = [x.to(device, dtype)[:, None] for x in (step.scale, step.shift) if x is not None]
         self._before, self._after = step.before, step.after
 
-    def __call__(self, x: Rows, outside: tuple[int, int], residual: Rows | None) -> Rows:
+    def __call__(
+        self, x: Float[Tensor, "windows inputs seen"], outside: tuple[int, int], residual: Rows | None
+    ) -> Rows:
         """What the step gives of ``x`` with so many zeros at each end."""
         if self._affine:
             scale, shift = self._affine
@@ -102,12 +103,6 @@ class TorchStep:
         if residual is not None:
             x = x + residual
         return x if self._after is None else self._after(x)
-
-
-def name_of(step: Step) -> str:
-    """A layer in a kernel table: taps x dilation x inputs x outputs."""
-    outputs, inputs, taps = step.weight.shape
-    return f"{taps}x{step.dilation}x{inputs}x{outputs}"
 
 
 def _same(*values: Positions) -> tuple[int, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import functools
+import hashlib
+import json
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -15,11 +17,12 @@ from jaxtyping import Int
 from pydantic import Field, ValidationError
 
 from basecast.errors import InputError, UsageError
-from basecast.files import whole_file
+from basecast.files import built_once, cache_folder, whole_file
+from basecast.inference.device import processor
 from basecast.inference.native import library
 from basecast.inference.native.library import DIRECT, ITEM, SIZES, Layer
 from basecast.inference.program import Program, Step
-from basecast.inference.torched import TorchStep, name_of
+from basecast.inference.torched import TorchStep
 from basecast.spec.model import Frozen
 
 _REPEATS = 5
@@ -38,10 +41,7 @@ class Tuning(Frozen):
     nanoseconds: dict[str, dict[str, float]] = Field(
         default_factory=dict,
         description="by taps x inputs x outputs x bits of a layer: what an output row costs by the direct method, and "
-        "what a block costs by the Fourier method, by the block's rows",
-    )
-    convolutions: dict[str, str] = Field(
-        default_factory=dict, description="of torch, by taps x dilation x inputs x outputs of a layer: conv1d or conv2d"
+        "what a block costs by the Fourier method, by the block's rows; of torch an output row by conv1d and conv2d",
     )
 
     @classmethod
@@ -49,10 +49,10 @@ class Tuning(Frozen):
         """A table that ``write`` wrote.
 
         Raises:
-            InputError: it is none, or asks for what this machine does not have.
+            InputError: it is none.
         """
         try:
-            return cls.model_validate_json(path.read_text()).checked()
+            return cls.model_validate_json(path.read_text())
         except ValidationError as error:
             problem = error.errors()[0]
             raise InputError(f"{path} is no kernel table ({problem['msg']}): remove it to have one measured") from None
@@ -64,7 +64,6 @@ class Tuning(Frozen):
         return cls(
             instructions=max(table.instructions for table in found),
             nanoseconds={k: v for table in found for k, v in table.nanoseconds.items()},
-            convolutions={k: v for table in found for k, v in table.convolutions.items()},
         )
 
     def write(self, path: Path) -> None:
@@ -72,23 +71,31 @@ class Tuning(Frozen):
         with whole_file(path) as partial:
             partial.write_text(self.model_dump_json(indent=1) + "\n")
 
-    def checked(self) -> Tuning:
-        """This table.
+    def check(self, programs: Iterable[Program], device: torch.device, precision: str) -> None:
+        """Hold the table against what it is to be used for.
 
         Raises:
-            UsageError: it asks for instructions that this machine does not have.
+            UsageError: it asks for what this machine does not have, or lacks a layer.
         """
-        if self.instructions and self.instructions not in library.available():
+        if not self.instructions:
+            return
+        if device.type != "cpu":
+            raise UsageError(f"the kernel table is of a CPU ({self.instructions}), and this run is on {device}")
+        if self.instructions not in library.available():
             has = " and ".join(library.available()) or "none: Basecast was installed without its compiled kernels"
             raise UsageError(
                 f"the kernel table was measured with {self.instructions}, this machine has {has}: "
-                "pin one that all have with --tuning FILE"
+                "pin one that all machines have with --tuning FILE"
             )
-        return self
+        for step in (step for program in programs for step in program.steps):
+            if not self.nanoseconds.get(name := _name(step, self.instructions, precision)) or not library.can_run(step):
+                raise UsageError(
+                    f"the kernel table has no layer {name}: it was measured for another model or precision"
+                )
 
-    def methods(self, step: Step, outputs: Int[np.ndarray, " windows"], itemsize: int) -> Int[np.ndarray, " windows"]:
+    def compiled(self, step: Step, outputs: Int[np.ndarray, " windows"], precision: str) -> Int[np.ndarray, " windows"]:
         """The compiled method that takes least for so many output rows, window by window."""
-        costs = self.nanoseconds[_shape(step, itemsize)]
+        costs = self.nanoseconds[_name(step, self.instructions, precision)]
         names = list(costs)
         each, rest = np.divmod(outputs, step.dilation)
         taken = []
@@ -102,35 +109,79 @@ class Tuning(Frozen):
         known = np.array([DIRECT if name == "direct" else int(name) for name in names])
         return known[np.argmin(taken, axis=0)]
 
+    def is_flat(self, step: Step, precision: str) -> bool:
+        """Whether torch computes the layer faster in two dimensions, channels last."""
+        costs = self.nanoseconds.get(_name(step, "", precision), {})
+        return costs.get("conv2d", math.inf) < costs.get("conv1d", math.inf)
+
 
 def measured(programs: Iterable[Program], device: torch.device, precision: str) -> Tuning:
-    """The table for what these programs compute: on a CPU with the compiled kernels where there are any."""
+    """The table for what these programs compute: on a CPU with the compiled kernels where there are any.
+
+    A layer is measured once on a type of machine and then remembered in the cache, for the table decides the last bits.
+    """
     steps = [step for program in programs for step in program.steps]
-    bits = 64 if precision == "fp64" else 32
     if device.type == "cpu" and library.available() and all(library.can_run(step) for step in steps):
         instructions = library.available()[0]
-        shapes = {_shape(step, bits // 8) for step in steps}
-        costs = {name: _costs(*map(int, name.split("x")), instructions) for name in sorted(shapes)}
-        return Tuning(instructions=instructions, nanoseconds=costs)
-    if precision == "fp64":  # exactness is asked for, not speed
+        costs: Callable[[Step], dict[str, float]] = partial(_compiled, precision=precision, instructions=instructions)
+        machine = [processor(), instructions, library.digest()]
+    elif precision == "fp64":  # exactness is asked for, not speed
         return Tuning()
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    layers = {name_of(step): step for step in steps}
-    return Tuning(convolutions={name: _fastest(layers[name], device, dtype) for name in sorted(layers)})
+    else:
+        instructions, dtype = "", torch.bfloat16 if precision == "bf16" else torch.float32
+        costs = partial(_of_torch, device=device, dtype=dtype)
+        machine = [processor(device), torch.__version__, precision]
+    folder = cache_folder("kernels", hashlib.sha256(repr(machine).encode()).hexdigest()[:16])
+    layers = {_name(step, instructions, precision): step for step in steps}
+    found = {}
+    for name in sorted(layers):
+        path = built_once(folder / f"{name}.json", lambda to, step=layers[name]: to.write_text(json.dumps(costs(step))))  # type: ignore[misc]
+        found[name] = json.loads(path.read_text())
+    return Tuning(instructions=instructions, nanoseconds=found)
 
 
-def _fastest(step: Step, device: torch.device, dtype: torch.dtype) -> str:
+def _of_torch(step: Step, device: torch.device, dtype: torch.dtype) -> dict[str, float]:
+    """Nanoseconds of an output row by each of torch's ways, on one thread."""
     x = torch.ones(1, step.weight.shape[1], _POSITIONS + 2 * step.reach, device=device, dtype=dtype)
-    taken = {}
+    bare = replace(step, scale=None, before=None, after=None)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for name in ("conv1d", "conv2d"):
-            run = TorchStep(replace(step, scale=None, before=None, after=None), device, dtype, name == "conv2d")
-            taken[name] = min(_elapsed(lambda: run(x, (0, 0), None), device) for _ in range(_REPEATS))  # noqa: B023
+        runs = {name: TorchStep(bare, device, dtype, name == "conv2d") for name in ("conv1d", "conv2d")}
+        taken = {name: _fastest(partial(run, x, (0, 0), None), device) for name, run in runs.items()}
     finally:
         torch.set_num_threads(before)
-    return min(taken, key=taken.__getitem__)
+    return {name: _rounded(seconds / _POSITIONS) for name, seconds in taken.items()}
+
+
+def _compiled(step: Step, precision: str, instructions: str) -> dict[str, float]:
+    """Nanoseconds of an output row by the direct method, and of a block by the Fourier method, by the block's rows."""
+    dtype = np.dtype(np.float64 if precision == "fp64" else np.float32)
+    _, inputs, taps = step.weight.shape
+    dense = replace(step, dilation=1, scale=None, before=None, after=None)
+    costs = {}
+    for method in (DIRECT, *(size for size in SIZES if size >= _SHORTEST * taps and taps > 1)):
+        layer = Layer(dense, method, instructions, dtype)
+        n = layer.gives * (_BLOCKS if method else 1)
+        source = library.rows(n + taps - 1, library.padded(inputs, instructions, dtype), dtype)
+        source[...] = np.linspace(0, 1, len(source), dtype=dtype)[:, None]
+        made = library.rows(n, layer.channels, dtype)
+        item = np.zeros(1, ITEM)
+        at = source.ctypes.data
+        item["input"] = (at, at, at, 0, len(source), len(source))
+        item["outputs"], item["output"] = n, made.ctypes.data
+        seconds = _fastest(partial(layer.run, item), torch.device("cpu"))
+        costs[str(method or "direct")] = _rounded(seconds / (_BLOCKS if method else n))
+    return costs
+
+
+def _rounded(seconds: float) -> float:
+    """Nanoseconds, three digits."""
+    return float(f"{1e9 * seconds:.3g}")
+
+
+def _fastest(run: Callable[[], object], device: torch.device) -> float:
+    return min(_elapsed(run, device) for _ in range(_REPEATS))
 
 
 def _elapsed(run: Callable[[], object], device: torch.device) -> float:
@@ -142,27 +193,9 @@ def _elapsed(run: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def _shape(step: Step, itemsize: int) -> str:
+def _name(step: Step, instructions: str, precision: str) -> str:
+    """A layer in a table; dilation is nothing to the compiled kernels, which know no precision below single."""
     outputs, inputs, taps = step.weight.shape
-    return f"{taps}x{inputs}x{outputs}x{8 * itemsize}"
-
-
-@functools.cache
-def _costs(taps: int, inputs: int, outputs: int, bits: int, instructions: str) -> dict[str, float]:
-    dtype = np.dtype(f"f{bits // 8}")
-    weight = torch.full((outputs, inputs, taps), 1e-3, dtype=torch.float64)
-    step = Step(0, weight, torch.zeros(outputs, dtype=torch.float64), 1, (taps - 1) // 2, 0)
-    costs = {}
-    for method in (DIRECT, *(size for size in SIZES if size >= _SHORTEST * taps and taps > 1)):
-        layer = Layer(step, method, instructions, dtype)
-        n = layer.gives * (_BLOCKS if method else 1)
-        source = library.rows(n + taps - 1, library.padded(inputs, instructions, dtype), dtype)
-        source[...] = np.linspace(0, 1, len(source), dtype=dtype)[:, None]
-        made = library.rows(n, layer.channels, dtype)
-        item = np.zeros(1, ITEM)
-        at = source.ctypes.data
-        item["input"] = (at, at, at, 0, len(source), len(source))
-        item["outputs"], item["output"] = n, made.ctypes.data
-        fastest = min(_elapsed(partial(layer.run, item), torch.device("cpu")) for _ in range(_REPEATS))
-        costs[str(method or "direct")] = float(f"{1e9 * fastest / (_BLOCKS if method else n):.3g}")
-    return costs
+    if not instructions:
+        return f"{taps}d{step.dilation}x{inputs}x{outputs} {precision}"
+    return f"{taps}x{inputs}x{outputs} {'fp64' if precision == 'fp64' else 'fp32'}"

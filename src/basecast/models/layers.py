@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 
 class Convolution(nn.Conv1d):
@@ -24,6 +24,9 @@ def crop(x: Float[Tensor, "batch channels length"], length: int) -> Float[Tensor
     """The middle ``length`` positions."""
     start = (x.shape[-1] - length) // 2
     return x[..., start : start + length]
+
+
+fx.wrap("crop")  # one step for who traces a network
 
 
 @contextlib.contextmanager

@@ -119,7 +119,16 @@ def predict_sites(
     }
     assembly = _assembly(predictor, planned(), output, device)
     files = {str(predictor.genome.path): predictor.genome.digest}
-    job = Job(plan, assembly.model_dump(mode="json"), planned, predictor.payload, files, settings.threads, _bases)
+    job = Job(
+        plan=plan,
+        assembly=assembly.model_dump(mode="json"),
+        shards=planned,
+        worker=predictor.payload,
+        files=files,
+        threads=settings.threads,
+        size=_bases,
+        engine=predictor.engine,
+    )
     own = assembly.read // (run.split.count if run.split else 1)
     told = (lambda done: progress(done, own)) if progress else None
     with parts_of(job, target, run) as parts:

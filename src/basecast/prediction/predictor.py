@@ -21,6 +21,7 @@ from basecast.genome.source import Masked
 from basecast.inference.engine import Engine
 from basecast.inference.request import Request
 from basecast.inference.shards import RunSettings
+from basecast.inference.tuning import Tuning
 from basecast.prediction.stretches import Strands, Stretch, gene_name
 from basecast.spec.model import Frozen
 from basecast.spec.splice import SPLICE, splice_columns
@@ -45,6 +46,7 @@ class PredictSettings(Frozen):
     threads: int | None = None
     memory: int | None = Field(None, description="bytes")
     tile: int | None = Field(None, ge=1, description="bases of output computed at once; by default what memory allows")
+    tuning: Tuning | None = Field(None, description="kernels; by default the fastest that are found")
 
     def on(self, run: RunSettings) -> Self:
         """The same for the machines of ``run``."""
@@ -84,6 +86,7 @@ class Predictor:
             memory=settings.memory,
             threads=settings.threads,
             tile=settings.tile,
+            tuning=settings.tuning,
         )
 
     def sites(self, items: Sequence[Stretch]) -> pl.DataFrame:
@@ -124,7 +127,8 @@ class Predictor:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy elsewhere opens the genome there; the model and the genes travel."""
-        return Predictor, (self.package, self.genome, self.annotation, self.settings)
+        settings = self.settings.model_copy(update={"tuning": self.engine.tuning})
+        return Predictor, (self.package, self.genome, self.annotation, settings)
 
     def _request(self, item: Stretch) -> Request:
         source = self.genome if self.context == "genomic" else Masked(self.genome, item.contig, item.low, item.high)

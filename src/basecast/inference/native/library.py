@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from basecast.files import sha256_of
 from basecast.inference.program import Step
 
 DIRECT = 0
@@ -39,6 +40,11 @@ def available() -> tuple[str, ...]:
     best.restype = ctypes.c_char_p
     found = best().decode()
     return ("avx512", "avx2") if found == "avx512" else (found,) if found else ()
+
+
+def digest() -> str:
+    """Of the library's file."""
+    return sha256_of(Path(__file__).with_name(_LIBRARY))
 
 
 @functools.cache

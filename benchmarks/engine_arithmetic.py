@@ -1,0 +1,143 @@
+"""What answers cost by the direct method (a sum over taps, no FFT), and what the machine can do.
+
+The answers need each position of a layer once: of the reference what the outputs see, of an altered sequence what lies
+inside both the change's cone and the outputs' cone. The published method runs a whole window, every layer at its full
+length, for REF and again for ALT, of each allele in each gene. Bases that are N count as others do.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+from delta_fields import Scored
+
+TILE = 5_000  # bases of output of a window of openspliceai predict
+Span = tuple[int, int]  # half-open
+
+
+class Costs(NamedTuple):
+    """Multiply-adds a position, all members together, in the order of the layers."""
+
+    reaches: list[int]  # of each layer of the trunk, at one side
+    trunk: list[int]
+    outputs: int  # the skips and the head
+
+    @property
+    def half(self) -> int:
+        return sum(self.reaches)
+
+    @property
+    def position(self) -> int:
+        return sum(self.trunk) + self.outputs
+
+
+def costs(weights: Path) -> Costs:
+    """Of a SpliceAI network, from the spec of its package."""
+    import basecast
+    from basecast.models.spliceai import CLASSES, SpliceAIConfig
+
+    spec = basecast.load_model(weights).spec
+    assert spec.architecture is not None
+    config = SpliceAIConfig(**spec.architecture.config)
+    members, channels = len(spec.members), config.channels
+    reaches, trunk = [0], [4 * channels * members]
+    for width, dilation in zip(config.widths, config.dilations, strict=True):
+        reaches += [dilation * (width - 1) // 2] * 2
+        trunk += [width * channels**2 * members] * 2
+    skips = 1 + len(config.widths) // config.skip_every
+    return Costs(reaches, trunk, (skips * channels + len(CLASSES)) * channels * members)
+
+
+def union(spans: Iterable[Span]) -> int:
+    """Positions that at least one of the spans covers."""
+    total, last = 0, None
+    for start, end in sorted(spans):
+        begin = start if last is None else max(start, last)
+        total += max(end - begin, 0)
+        last = end if last is None else max(end, last)
+    return total
+
+
+def reference(costs: Costs, outputs: Sequence[Span]) -> int:
+    """Multiply-adds of the outputs at these spans of one sequence, each position of a layer once."""
+    total = costs.outputs * union(outputs)
+    for passed, cost in zip(accumulate(costs.reaches), costs.trunk, strict=True):
+        seen = costs.half - passed
+        total += cost * union((start - seen, end + seen) for start, end in outputs)
+    return total
+
+
+def altered(costs: Costs, start: int, gained: int, outputs: Span) -> int:
+    """Multiply-adds of an altered sequence that has ``gained`` new bases at ``start``; all in its own coordinates."""
+    total = 0
+    for passed, cost in zip(accumulate(costs.reaches), costs.trunk, strict=True):
+        seen = costs.half - passed
+        low, high = max(start - passed, outputs[0] - seen), min(start + gained + passed, outputs[1] + seen)
+        total += cost * max(high - low, 0)
+    low, high = max(start - costs.half, outputs[0]), min(start + gained + costs.half, outputs[1])
+    return total + costs.outputs * max(high - low, 0)
+
+
+def window(costs: Costs, length: int) -> int:
+    """Multiply-adds of the published method for a window of so many bases, its context included."""
+    return costs.position * length
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    needed: int  # multiply-adds
+    published: int
+
+
+def of_variants(costs: Costs, scored: Iterable[Scored], distance: int) -> Arithmetic:
+    """Of alleles scored in genes; those of one gene share the reference."""
+    outputs: dict[tuple[str, str], set[Span]] = defaultdict(set)
+    needed = published = 0
+    for contig, pos, ref, alt, gene in scored:
+        span = pos - 1 - distance, pos + distance
+        outputs[contig, gene].add(span)
+        shared = next((i for i, (a, b) in enumerate(zip(ref, alt, strict=False)) if a != b), min(len(ref), len(alt)))
+        growth = len(alt) - len(ref)
+        needed += altered(costs, pos - 1 + shared, len(alt) - shared, (span[0], span[1] + growth))
+        length = 2 * costs.half + 2 * distance + 1
+        published += window(costs, length) + window(costs, length + growth)
+    return Arithmetic(needed + sum(reference(costs, sorted(spans)) for spans in outputs.values()), published)
+
+
+def of_genome(costs: Costs, lengths: Iterable[int]) -> Arithmetic:
+    """Of every position of one strand of contigs so long."""
+    lengths = list(lengths)
+    windows = sum(-(-length // TILE) for length in lengths)
+    return Arithmetic(
+        sum(reference(costs, [(0, length)]) for length in lengths), windows * window(costs, TILE + 2 * costs.half)
+    )
+
+
+_MATMUL = """
+import sys, time, torch
+threads, n, dtype, device = int(sys.argv[1]), int(sys.argv[2]), getattr(torch, sys.argv[3]), sys.argv[4]
+torch.set_num_threads(threads)
+a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in "ab")
+wait = torch.cuda.synchronize if a.is_cuda else lambda: None
+best, until = float("inf"), time.perf_counter() + 3
+while time.perf_counter() < until:
+    start = time.perf_counter()
+    torch.mm(a, b)
+    wait()
+    best = min(best, time.perf_counter() - start)
+print(2 * n**3 / best)
+"""
+
+
+def matmul_peak(threads: int, precision: str, device: str) -> float:
+    """FLOP/s of ``torch.mm`` of square matrices (2,048; on a GPU 8,192), the best of 3 s, in a process of its own."""
+    size, dtype = (2048 if device == "cpu" else 8192), {"fp32": "float32", "bf16": "bfloat16"}[precision]
+    command = [sys.executable, "-c", _MATMUL, *map(str, (threads, size, dtype, device))]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
