@@ -97,7 +97,7 @@ def test_the_python_lines(own_files: tuple[Path, dict[str, str]], monkeypatch: p
 
 def test_every_verb_is_in_the_table() -> None:
     zoo = [f"zoo {verb}" for verb in ("list", "get", "info", "import", "verify", "publish")]
-    for verb in ("variant", "predict", "merge", *zoo, "completion", "demo"):
+    for verb in ("variant", "saturate", "predict", "merge", *zoo, "completion", "demo"):
         assert f"| `basecast {verb}` |" in README
         assert (
             subprocess.run([sys.executable, "-m", "basecast", *verb.split(), "--help"], capture_output=True).returncode

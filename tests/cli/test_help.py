@@ -51,7 +51,7 @@ def read(run: Run, path: str, monkeypatch: pytest.MonkeyPatch, columns: int = 80
 
 
 def test_the_verbs_are_found() -> None:
-    assert {"variant", "predict", "merge", "demo", "completion", "zoo import"} <= VERBS.keys()
+    assert {"variant", "predict", "saturate", "merge", "demo", "completion", "zoo import"} <= VERBS.keys()
     assert set(PAGES) - set(VERBS) == {"", "zoo"}
 
 
@@ -92,7 +92,7 @@ def test_every_option_is_explained(path: str, run: Run, monkeypatch: pytest.Monk
             assert " ".join(argument.parameter.help.split()) in said
 
 
-@pytest.mark.parametrize("path", ["variant", "predict"])
+@pytest.mark.parametrize("path", ["variant", "predict", "saturate"])
 def test_many_options_come_in_groups(path: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     titles = re.findall(r"^(\w+):$", read(run, path, monkeypatch), re.MULTILINE)
     assert [title for title in titles if title != "Example"] == ["Input", "Model", "Output", "Device", "Run"]
@@ -102,7 +102,7 @@ def test_the_first_page_lists_verbs_in_the_order_of_use_and_exit_codes(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = read(run, "", monkeypatch)
-    verbs = ["predict", "variant", "merge", "zoo", "demo", "completion"]
+    verbs = ["predict", "variant", "saturate", "merge", "zoo", "demo", "completion"]
     assert re.findall(r"^  (\w+)  +\S", said, re.MULTILINE) == verbs
     assert re.search(r"Exit codes: 0 .*\b137\sout\sof\smemory", said, re.DOTALL)
     assert examples(said)

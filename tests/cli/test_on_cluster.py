@@ -72,6 +72,15 @@ def test_variant(
     assert sorted(came) == list(range(10))
 
 
+def test_saturate(
+    run: Run, rays: Rays, losing: list[int], world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cut, "SHARD", 4)
+    ground = ("-R", world.genome, "-A", world.genes, "-m", world.model, "--device", "cpu")
+    came = both(run, rays, losing, tmp_path, "saturate", *ground, "--region", "chr1:211-220", "-O", "OUT/out.vcf")
+    assert sorted(came) == list(range(8))
+
+
 def test_predict(
     run: Run, rays: Rays, losing: list[int], world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from basecast.cli.demo import demo
 from basecast.cli.help import ABOUT, Manual
 from basecast.cli.merge import merge
 from basecast.cli.predict import predict
+from basecast.cli.saturate import saturate
 from basecast.cli.variant import variant
 from basecast.cli.zoo import zoo
 from basecast.errors import BasecastError, InterruptedRunError
@@ -33,6 +34,7 @@ app = App(
 )
 app.command(predict, sort_key=1)
 app.command(variant, sort_key=2)
+app.command(saturate, sort_key=2.5)
 app.command(merge, sort_key=3)
 app.command(zoo)
 app.command(demo, sort_key=5)

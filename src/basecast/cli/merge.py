@@ -26,8 +26,9 @@ def merge(output: str, /, *, work_dir: Path | None = None, log_format: Messages 
         Messages on standard error as text or as JSON lines.
     """
     from basecast import __version__
-    from basecast.cli import predict, variant
+    from basecast.cli import predict, saturate, variant
     from basecast.effects.annotate import merge_variants
+    from basecast.effects.saturate import merge_saturation
     from basecast.errors import InputError, UsageError
     from basecast.inference.shards import Parts, RunSettings
     from basecast.prediction.predict import merge_sites
@@ -43,6 +44,8 @@ def merge(output: str, /, *, work_dir: Path | None = None, log_format: Messages 
             raise UsageError(f"{parts.folder} is of basecast {version}, this is {__version__}: merge with that one")
         if verb == "variant":
             return variant.report(console, merge_variants(parts, output))
+        if verb == "saturate":
+            return saturate.report(console, merge_saturation(parts, output))
         if verb == "predict":
             return predict.report(console, merge_sites(parts, output))
     raise InputError(f"{parts.folder} is of a verb {verb!r} that this version of basecast does not know")

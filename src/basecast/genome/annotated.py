@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from basecast.errors import UsageError
 from basecast.files import close_anyhow, named_errors, whole_file
@@ -45,6 +46,23 @@ def check_target(path: str | Path, reader_path: str | Path | None) -> None:
         raise UsageError(f"the output {path} is the input itself: give another name")
 
 
+@dataclass(frozen=True)
+class Generated:
+    """Stands for a reader where records come from no file; ``contigs`` have their lengths in bases."""
+
+    contigs: Mapping[str, int]
+    name: ClassVar[str] = "what was generated"
+    kind: ClassVar[Literal["tsv"]] = "tsv"  # a VCF line is made for each record
+    path: ClassVar[None] = None
+    header: ClassVar[tuple[bytes, ...]] = ()
+    columns: ClassVar[Mapping[str, int]] = {}
+
+    @property
+    def contig_lines(self) -> list[str]:
+        """Header lines of the contigs."""
+        return [f"##contig=<ID={name},length={length}>" for name, length in self.contigs.items()]
+
+
 class AnnotatedWriter:
     """Write a reader's records with additions to INFO; the file takes its name only when the block ends well.
 
@@ -64,7 +82,7 @@ class AnnotatedWriter:
     def __init__(
         self,
         path: str | Path,
-        reader: VariantReader,
+        reader: VariantReader | Generated,
         *,
         header_lines: Sequence[str],
         remove_keys: frozenset[str] = frozenset(),
@@ -168,7 +186,7 @@ class AnnotatedWriter:
 class _Order:
     """Whether records come sorted and each contig in one stretch, as an index needs them."""
 
-    def __init__(self, reader: VariantReader) -> None:
+    def __init__(self, reader: VariantReader | Generated) -> None:
         self.broken: str | None = None
         self.largest = max((length or 0 for length in reader.contigs.values()), default=0)
         self._seen: set[str] = set()
@@ -203,7 +221,7 @@ def kind_of(path: str) -> str:
     raise UsageError(f"what to write to {path} is not clear from its name: end it with {', '.join(_SUFFIXES)}")
 
 
-def _header(reader: VariantReader, added: Sequence[bytes], remove_keys: frozenset[str]) -> list[bytes]:
+def _header(reader: VariantReader | Generated, added: Sequence[bytes], remove_keys: frozenset[str]) -> list[bytes]:
     if reader.kind == "tsv":
         return [b"##fileformat=VCFv4.2", *added, b"\t".join(COLUMNS)]
     kept = [

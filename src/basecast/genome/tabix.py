@@ -10,7 +10,7 @@ import pysam
 
 from basecast.files import whole_file
 
-_TBI_END = 1 << 29  # bases that a .tbi can address
+TBI_END = 1 << 29  # bases that a .tbi can address
 
 
 def write_index(
@@ -27,7 +27,7 @@ def write_index(
         OSError: the file is not sorted, or the disk is full. An index of an earlier file of that name is gone then.
     """
     remove_indexes(name)
-    is_csi = preset == "bcf" or largest >= _TBI_END
+    is_csi = preset == "bcf" or largest >= TBI_END
     kind: Any = preset  # pysam's types do not know bcf
     with contextlib.ExitStack() as building:
         index = str(building.enter_context(whole_file(name + (".csi" if is_csi else ".tbi"))))

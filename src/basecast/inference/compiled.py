@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from basecast.genome.sequence import Tokens
-from basecast.inference.native import library
+from basecast.inference.native import library, memory
 from basecast.inference.native.library import DIRECT, ITEM, Layer
 from basecast.inference.program import Program
 from basecast.inference.runner import Level
@@ -36,7 +36,7 @@ class CompiledKernels:
 
     def one_hot(self, tokens: Sequence[Tokens]) -> Rows:
         found = np.concatenate(tokens)
-        made = library.rows(found.size, self._bases.shape[1], self._dtype)
+        made = memory.rows(found.size, self._bases.shape[1], self._dtype)
         np.take(self._bases, found, axis=0, out=made, mode="clip")
         return made
 
@@ -44,7 +44,7 @@ class CompiledKernels:
         self, number: int, source: Level, residual: Level | None, first: Positions, last: Positions, lengths: Positions
     ) -> Rows:
         step, sizes = self._program.steps[number - 1], last - first
-        made = library.rows(int(sizes.sum()), self._layer(number, DIRECT).channels, self._dtype)
+        made = memory.rows(int(sizes.sum()), self._layer(number, DIRECT).channels, self._dtype)
         items = np.zeros(len(sizes), ITEM)
         items["input"] = _addresses(source, lengths)
         items["first"], items["residual_first"], items["outputs"] = first - step.reach, first, sizes
@@ -70,6 +70,9 @@ class CompiledKernels:
                 to[stop - a :] = level.base[stop + level.right[i] : b + level.right[i]]
         channels = self._program.steps[-1].weight.shape[0]
         return torch.from_numpy(made).movedim(1, 2)[:, :channels]
+
+    def release(self, rows: Rows) -> None:
+        memory.release(rows)
 
     def _layer(self, number: int, method: int) -> Layer:
         with self._lock:

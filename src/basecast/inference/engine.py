@@ -275,6 +275,7 @@ class Engine:
                 for batch in batches:
                     embed = partial(one.runner.embedding, windows_of(batch), levels)
                     found.append(answer.of(one.member, one.network, embed))
+                one.runner.release(levels)
                 return found
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):

@@ -54,6 +54,9 @@ class Kernels(Protocol):
     ) -> Any:
         """Rows [first, last) of what step ``number`` (from 1) gives; beyond a window's ends its source is zero."""
 
+    def release(self, rows: Any) -> None:
+        """Rows that are not used any more."""
+
     def read(self, level: Level, first: Positions, last: Positions) -> Tensor:
         """(windows, channels, positions) of windows of which as many positions are read."""
 
@@ -68,13 +71,21 @@ class Runner:
 
     def embedding(self, windows: Windows, reference: Sequence[Level] | None = None) -> Tensor:
         """(windows, channels, outputs) of windows with as many outputs; altered ones take their ``reference``."""
-        return self._read(self._levels(windows, reference, keep=False)[-1], windows)
+        level = self._levels(windows, reference, keep=False)[-1]
+        found = self._read(level, windows)
+        self.kernels.release(level.rows)
+        return found
 
     def reference(self, tokens: Tokens) -> tuple[list[Level], Tensor]:
         """Every tensor of a stretch, for windows to be altered from, and its embedding, (1, channels, outputs)."""
         windows = Windows.whole([tokens])
         levels = self._levels(windows, None, keep=True)
         return levels, self._read(levels[-1], windows)
+
+    def release(self, levels: Sequence[Level]) -> None:
+        """Give back what ``reference`` gave; it is not to be used any more."""
+        for level in levels:
+            self.kernels.release(level.rows)
 
     def _read(self, level: Level, windows: Windows) -> Tensor:
         return self.kernels.read(level, self.program.reach + 0 * windows.lengths, windows.lengths - self.program.reach)
@@ -91,6 +102,7 @@ class Runner:
             levels.append(self._level(rows, spans[number], windows, bases[number]))
             for tensor in {step.source, step.residual} if not keep else ():
                 if tensor is not None and self._last_use[tensor] == number:
+                    self.kernels.release(levels[tensor].rows)
                     levels[tensor] = None
         return levels
 

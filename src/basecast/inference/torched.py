@@ -51,6 +51,9 @@ class TorchKernels:
         found = self._span(level, *_same(first, last))
         return found.float() if self._dtype == torch.bfloat16 else found
 
+    def release(self, rows: Rows) -> None:
+        """Torch keeps memory by itself."""
+
     def empty(self, n: int, channels: int) -> Rows:
         """No rows of ``n`` windows."""
         return torch.empty(n, channels, 0, device=self._device, dtype=self._dtype)

@@ -21,12 +21,14 @@ from basecast.files import built_once, cache_folder, whole_file
 from basecast.inference.device import processor
 from basecast.inference.native import library
 from basecast.inference.native.library import DIRECT, ITEM, SIZES, Layer
+from basecast.inference.native.memory import rows
 from basecast.inference.program import Program, Step
 from basecast.inference.torched import TorchStep
 from basecast.spec.model import Frozen
 
 _REPEATS = 5
-_BLOCKS = 36
+_PHASES = 12
+_BLOCKS = 3 * _PHASES
 _POSITIONS = 5_000
 _SHORTEST = 1.5  # a Fourier block of fewer rows than this times the taps gives too little
 
@@ -158,14 +160,14 @@ def _compiled(step: Step, precision: str, instructions: str) -> dict[str, float]
     """Nanoseconds of an output row by the direct method, and of a block by the Fourier method, by the block's rows."""
     dtype = np.dtype(np.float64 if precision == "fp64" else np.float32)
     _, inputs, taps = step.weight.shape
-    dense = replace(step, dilation=1, scale=None, before=None, after=None)
+    wide = replace(step, dilation=_PHASES, scale=None, before=None, after=None)
     costs = {}
     for method in (DIRECT, *(size for size in SIZES if size >= _SHORTEST * taps and taps > 1)):
-        layer = Layer(dense, method, instructions, dtype)
+        layer = Layer(wide, method, instructions, dtype)
         n = layer.gives * (_BLOCKS if method else 1)
-        source = library.rows(n + taps - 1, library.padded(inputs, instructions, dtype), dtype)
+        source = rows(n + _PHASES * (taps - 1), library.padded(inputs, instructions, dtype), dtype)
         source[...] = np.linspace(0, 1, len(source), dtype=dtype)[:, None]
-        made = library.rows(n, layer.channels, dtype)
+        made = rows(n, layer.channels, dtype)
         item = np.zeros(1, ITEM)
         at = source.ctypes.data
         item["input"] = (at, at, at, 0, len(source), len(source))

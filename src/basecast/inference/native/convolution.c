@@ -205,6 +205,13 @@ INLINE void dense(int rows, const real *x, const real *w, int64_t taps, int64_t 
 
 typedef struct { const Item *item; int64_t start; int64_t outputs; } Block; /* first output row; rows, a dilation apart */
 
+/* The row after this one is of the next phase, soon wanted, and too far from what is read now for the processor to
+ * fetch by itself. */
+INLINE void fetch(const real *row, int64_t n, int is_written) {
+    for (int64_t c = 0; c < n; c += 64 / (int64_t)sizeof(real))
+        if (is_written) __builtin_prefetch(row + c, 1, 2); else __builtin_prefetch(row + c, 0, 2);
+}
+
 /* The rows that a block's outputs see; after them zeros, so that nothing else decides what it gives. */
 static void load_block(const Layer *layer, const Block *block, int64_t rows, real *to) {
     int64_t row = block->item->first + block->start, inputs = layer->inputs, seen = block->outputs + layer->taps - 1;
@@ -215,6 +222,7 @@ static void load_block(const Layer *layer, const Block *block, int64_t rows, rea
             memset(to, 0, inputs * sizeof(real));
             continue;
         }
+        fetch(from + inputs, inputs, 0);
         for (int64_t c = 0; c < inputs; c += LANES) {
             vec x = get(from + c);
             if (layer->scale) x = x * get(layer->scale + c) + get(layer->shift + c);
@@ -230,6 +238,8 @@ INLINE void store_block(const Layer *layer, const Block *block, const real *y, i
         int64_t row = block->start + i * layer->dilation;
         real *to = item->output + row * layer->channels + group;
         const real *more = row_of(&item->residual, item->residual_first + row, layer->channels);
+        fetch(to + layer->channels, GROUP, 1);
+        if (more) fetch(more + layer->channels + group, GROUP, 0);
         for (int64_t c = 0; c < GROUP; c += LANES) {
             vec x = get(y + i * stride + c) + get(layer->bias + group + c);
             if (more) x += get(more + group + c);
@@ -280,13 +290,22 @@ static void run_fourier(const Layer *layer, const Block *blocks, int64_t n, real
     for (int64_t k = 0; k < half; k++) {
         const real *w = layer->weights + k * inputs * 2 * channels;
         for (int64_t g = 0; g < channels; g += GROUP) {
-            int64_t b = 0;
-            for (; b + ROWS <= n; b += ROWS)
-                product(ROWS, x + (k * n + b) * x_stride, x_stride, w + g, inputs, channels,
-                        y + (k * n + b) * y_stride + g, y_stride);
-            for (; b < n; b++)
-                product(1, x + (k * n + b) * x_stride, x_stride, w + g, inputs, channels,
-                        y + (k * n + b) * y_stride + g, y_stride);
+            for (int64_t b = 0; b < n;) {
+                const real *from = x + (k * n + b) * x_stride;
+                real *to = y + (k * n + b) * y_stride + g;
+                int64_t rows = n - b < ROWS ? n - b : ROWS;
+                switch (rows) { /* a function of its own for each: the sums stay in registers */
+                    case 1: product(1, from, x_stride, w + g, inputs, channels, to, y_stride); break;
+                    case 2: product(2, from, x_stride, w + g, inputs, channels, to, y_stride); break;
+#if ROWS > 2
+                    case 3: product(3, from, x_stride, w + g, inputs, channels, to, y_stride); break;
+                    case 4: product(4, from, x_stride, w + g, inputs, channels, to, y_stride); break;
+                    case 5: product(5, from, x_stride, w + g, inputs, channels, to, y_stride); break;
+                    default: product(6, from, x_stride, w + g, inputs, channels, to, y_stride);
+#endif
+                }
+                b += rows;
+            }
         }
     }
     for (int64_t b = 0; b < n; b++)
@@ -310,7 +329,8 @@ int JOIN(convolve, SUFFIX)(const Layer *layer, const Item *items, int64_t n_item
     int64_t gives = size - layer->taps + 1;
     int64_t rows = size * inputs, z = size * (layer->is_fourier ? GROUP : channels);
     int64_t x = layer->is_fourier ? together * half * 2 * inputs : 0;
-    int64_t y = layer->is_fourier ? together * half * 2 * channels : 0;
+    int is_in_place = inputs == channels && channels == GROUP; /* a product has read its rows before it writes them */
+    int64_t y = layer->is_fourier && !is_in_place ? together * half * 2 * channels : 0;
     size_t wanted = (rows + z + x + y) * sizeof(real);
     if (wanted > held) {
         free(memory);
@@ -318,6 +338,7 @@ int JOIN(convolve, SUFFIX)(const Layer *layer, const Item *items, int64_t n_item
         if (posix_memalign((void **)&memory, 64, wanted)) { memory = 0; return 1; }
         held = wanted;
     }
+    real *z_at = memory + rows, *x_at = z_at + z, *y_at = is_in_place ? x_at : x_at + x;
     Block blocks[together];
     int64_t n = 0;
     for (int64_t i = 0; i < n_items; i++)
@@ -325,13 +346,13 @@ int JOIN(convolve, SUFFIX)(const Layer *layer, const Item *items, int64_t n_item
             int64_t left = (items[i].outputs - phase + layer->dilation - 1) / layer->dilation;
             for (int64_t start = phase; left > 0; start += gives * layer->dilation, left -= gives) {
                 blocks[n++] = (Block){items + i, start, left < gives ? left : gives};
-                if (!layer->is_fourier) run_direct(layer, blocks, memory, memory + rows), n = 0;
+                if (!layer->is_fourier) run_direct(layer, blocks, memory, z_at), n = 0;
                 else if (n == together) {
-                    run_fourier(layer, blocks, n, memory, memory + rows, memory + rows + z, memory + rows + z + x);
+                    run_fourier(layer, blocks, n, memory, z_at, x_at, y_at);
                     n = 0;
                 }
             }
         }
-    if (n) run_fourier(layer, blocks, n, memory, memory + rows, memory + rows + z, memory + rows + z + x);
+    if (n) run_fourier(layer, blocks, n, memory, z_at, x_at, y_at);
     return 0;
 }

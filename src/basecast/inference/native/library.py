@@ -14,12 +14,13 @@ from basecast.files import sha256_of
 from basecast.inference.program import Step
 
 DIRECT = 0
-SIZES = (32, 64, 128, 256, 512)
+SIZES = (32, 64, 128, 256)
 """Rows of a block of the Fourier method."""
 
 _LIBRARY = "_convolution.so"
 _BYTES = {"avx512": 64, "avx2": 32, "neon": 16}
 _DIRECT_ROWS = 192  # outputs of a block of the direct method: what it reads stays in the first cache
+_BESIDE = 6  # blocks that the library multiplies at once
 _SPECTRA = 400_000  # bytes of spectra of blocks that share a reading of the weights: a part of the second cache
 
 _ROWS = [(name, "i8") for name in ("first", "middle", "last", "changed", "same", "length")]
@@ -80,7 +81,8 @@ class Layer:
         addresses = [array.ctypes.data if array.size else None for array in self._kept] + [self._places.ctypes.data]
         self._described = described(taps, step.dilation, inputs, self.channels, rows, bool(size), *addresses, *slopes)
         self.gives = rows - taps + 1
-        self._together = max(_SPECTRA // ((size // 2 + 1) * 2 * (inputs + self.channels) * dtype.itemsize), 6)
+        fit = _SPECTRA // ((size // 2 + 1) * 2 * (inputs + self.channels) * dtype.itemsize)
+        self._together = max(fit // _BESIDE, 1) * _BESIDE
         self._function = getattr(_library(), f"convolve_{instructions}_f{8 * dtype.itemsize}")
 
     def run(self, items: np.ndarray) -> None:
@@ -92,11 +94,6 @@ class Layer:
         size, together = ctypes.c_int64(len(items)), ctypes.c_int64(self._together)
         if self._function(ctypes.byref(self._described), ctypes.c_void_p(items.ctypes.data), size, together):
             raise MemoryError("blocks of a convolution")
-
-
-def rows(n: int, channels: int, dtype: np.dtype[Any]) -> Float[np.ndarray, "rows channels"]:
-    """Uninitialised rows at addresses that suit the library."""
-    return _aligned_empty(n * channels, dtype).reshape(n, channels)
 
 
 def can_run(step: Step) -> bool:
@@ -132,12 +129,7 @@ def _wider(values: Any, n: int) -> Float[np.ndarray, " n"]:
 
 
 def _aligned(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    made = _aligned_empty(array.size, dtype).reshape(array.shape)
+    memory = np.empty(array.size * dtype.itemsize + 64, np.uint8)
+    made = np.ndarray(array.shape, dtype, memory, -memory.ctypes.data % 64)
     made[...] = array
     return made
-
-
-def _aligned_empty(n: int, dtype: np.dtype[Any]) -> np.ndarray:
-    memory = np.empty(n * dtype.itemsize + 64, np.uint8)
-    first = -memory.ctypes.data % 64
-    return memory[first : first + n * dtype.itemsize].view(dtype)
