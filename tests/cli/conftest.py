@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -124,6 +125,24 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return write_world(tmp_path_factory.mktemp("world"))
 
 
+@pytest.fixture(scope="session")
+def varied(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty alleles of every kind that has scores, and some that have none."""
+    path = tmp_path_factory.mktemp("varied") / "in.vcf"
+    records = [world.record("chr1", position, 1, "{other}") for position in range(211, 640, 37)]
+    records += [
+        world.record("chr1", 650, 1, "{ref}ACGT,{other}"),
+        world.record("chr1", 700, 5, "{first}"),
+        world.record("chr1", 702, 2, "{other}A,*,{first}"),
+        world.record("chr1", 710, 1, "<DEL>", ".\t.\tEND=760"),
+        world.record("chr1", 1721, 1, "{other}"),
+        world.record("chr1", 2800, 1, "{other}"),
+        world.record("chr2", 450, 1, "{other}"),
+    ]
+    end = '##INFO=<ID=END,Number=1,Type=Integer,Description="e">'
+    return write_vcf(path, records, ["##fileformat=VCFv4.2", *contig_lines(), end])
+
+
 @dataclass(frozen=True)
 class Ran:
     """What one command did."""
@@ -184,6 +203,18 @@ def read_vcf(path: Path | str) -> tuple[list[str], list[str]]:
     with pysam.BGZFile(str(path)) if str(path).endswith("gz") else open(path, "rb") as handle:  # type: ignore[attr-defined]
         lines = handle.read().decode().splitlines()
     return [line for line in lines if line.startswith("#")], [line for line in lines if not line.startswith("#")]
+
+
+def check_alike(lines: Sequence[str], others: Sequence[str], decimals: int = 2) -> None:
+    """Records with equal fields, but scores may be off by one in the last digit: windows in other company round so."""
+    assert len(lines) == len(others)
+    for line, other in zip(lines, others, strict=True):
+        fields, wanted = re.split(r"[\t;|,=]", line), re.split(r"[\t;|,=]", other)
+        assert len(fields) == len(wanted), (line, other)
+        for found, value in zip(fields, wanted, strict=True):
+            if found != value:
+                assert re.fullmatch(r"[01](\.\d+)?", found), (line, other)
+                assert abs(float(found) - float(value)) < 1.01 * 10**-decimals, (line, other)
 
 
 def stats_of(target: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ import pysam
 import pytest
 
 import basecast as bc
+from basecast.effects import cut
 from basecast.effects.info import THEIRS
 from basecast.genome.source import Masked
 from basecast.spec import Calibration
@@ -26,8 +28,8 @@ from conftest import (
     COLUMNS,
     Run,
     World,
+    check_alike,
     command,
-    contig_lines,
     in_a_process,
     info_of,
     read_vcf,
@@ -45,24 +47,6 @@ NASTY_HEADER = (
     "##contig=<ID=HLA-A*01:01:01:01,length=3503>",
 )
 needs_bcftools = pytest.mark.skipif(shutil.which("bcftools") is None, reason="needs bcftools")
-
-
-@pytest.fixture(scope="module")
-def varied(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Thirty alleles of every kind that has scores, and some that have none."""
-    path = tmp_path_factory.mktemp("varied") / "in.vcf"
-    records = [world.record("chr1", position, 1, "{other}") for position in range(211, 640, 37)]
-    records += [
-        world.record("chr1", 650, 1, "{ref}ACGT,{other}"),
-        world.record("chr1", 700, 5, "{first}"),
-        world.record("chr1", 702, 2, "{other}A,*,{first}"),
-        world.record("chr1", 710, 1, "<DEL>", ".\t.\tEND=760"),
-        world.record("chr1", 1721, 1, "{other}"),
-        world.record("chr1", 2800, 1, "{other}"),
-        world.record("chr2", 450, 1, "{other}"),
-    ]
-    end = '##INFO=<ID=END,Number=1,Type=Integer,Description="e">'
-    return write_vcf(path, records, ["##fileformat=VCFv4.2", *contig_lines(), end])
 
 
 def without_ours(lines: list[str], key: str = "Basecast") -> list[str]:
@@ -170,6 +154,22 @@ def test_standard_input_and_output(score: Run, varied: Path, world: World, tmp_p
     expected = read_vcf(tmp_path / "out.vcf")[1]
     assert [line for line in done.stdout.decode().splitlines() if line[0] != "#"] == expected
     assert {path.name for path in tmp_path.iterdir()} == {"out.vcf", "out.vcf.stats.json"}
+
+
+def test_the_order_of_a_file_is_kept_and_changes_no_score(
+    score: Run, varied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for settings in ({}, {"SHARD": 3}, {"SHARD": 3, "SPAN": 7}):
+        for name, value in settings.items():
+            monkeypatch.setattr(cut, name, value)
+        lines = {}
+        for name, places in (("sorted", sorted(range(19))), ("mixed", random.Random(0).sample(range(19), 19))):
+            records = read_vcf(varied)[1]
+            source = write_vcf(tmp_path / f"{name}.vcf", [records[i] for i in places])
+            assert score(source, tmp_path / "out.vcf").code == 0
+            lines[name] = read_vcf(tmp_path / "out.vcf")[1]
+            assert [line.split("\t")[:5] for line in lines[name]] == [records[i].split("\t")[:5] for i in places]
+        check_alike(*(sorted(found, key=lambda line: int(line.split("\t")[1])) for found in lines.values()))
 
 
 def test_a_pipe_by_name_is_read_once(score: Run, varied: Path, tmp_path: Path) -> None:

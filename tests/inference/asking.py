@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from basecast.genome.source import Text
 from basecast.inference.engine import Engine
@@ -27,11 +28,16 @@ def with_spec(package: Package, **changes: Any) -> Package:
     return Package(package.spec.model_copy(update=changes), package.networks)
 
 
-def counted(package: Package) -> list[int]:
-    """The size of every batch that the (first) network will be shown; an engine's copies keep the hook."""
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The size of every batch of whole windows that an engine runs from now on."""
     batches: list[int] = []
-    stem = package.networks[0].get_submodule("stem")
-    stem.register_forward_hook(lambda module, inputs, output: batches.append(len(inputs[0])))
+    forward = Engine._forward
+
+    def noted(self: Engine, batch: list[Any], *rest: Any) -> Any:
+        batches.append(len(batch))
+        return forward(self, batch, *rest)
+
+    monkeypatch.setattr(Engine, "_forward", noted)
     return batches
 
 

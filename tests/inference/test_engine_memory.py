@@ -17,11 +17,13 @@ from basecast.genome.sequence import encode, reverse_complement
 from basecast.genome.source import Haplotype, Masked, Text
 from basecast.inference.engine import Engine
 from basecast.inference.request import Request
+from basecast.inference.runner import Runner
+from basecast.inference.windows import Windows
 
 
-def test_equal_windows_run_once() -> None:
+def test_equal_windows_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
     package = package_of("spliceai")
-    batches = counted(package)
+    batches = counted(monkeypatch)
     engine = engine_of(package)
     first = engine.evaluate([on(100, 200)] * 5 + [on(300, 400)])
     assert batches == [2]
@@ -35,18 +37,18 @@ def test_equal_windows_run_once() -> None:
     assert batches == [2], "the same bases of another source are the same window"
 
 
-def test_a_window_and_its_reverse_complement_are_one_on_opposite_strands() -> None:
+def test_a_window_and_its_reverse_complement_are_one_on_opposite_strands(monkeypatch: pytest.MonkeyPatch) -> None:
     package = package_of("spliceai")
-    batches = counted(package)
+    batches = counted(monkeypatch)
     there = on(4000 - 200, 4000 - 100, "-", reverse_complement(TOKENS))
     plus, minus = (found["splice"] for found in engine_of(package).evaluate([on(100, 200), there]))
     assert batches == [1]
     np.testing.assert_array_equal(minus, plus[::-1])
 
 
-def test_other_tracks_and_conditions_are_other_windows() -> None:
+def test_other_tracks_and_conditions_are_other_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     package = package_of("toy_mixing")
-    batches = counted(package)
+    batches = counted(monkeypatch)
     engine = engine_of(package)
     human = request_of(package, Text(TOKENS), 512, 1024)
     mouse = request_of(package, Text(TOKENS), 512, 1024, conditions={"organism": "mouse"})
@@ -68,9 +70,9 @@ def test_another_input_track_over_the_same_bases_is_another_window() -> None:
     np.testing.assert_array_equal(found[0], found[3])
 
 
-def test_what_is_remembered_is_bounded_by_memory() -> None:
+def test_what_is_remembered_is_bounded_by_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     package = package_of("spliceai")
-    batches = counted(package)
+    batches = counted(monkeypatch)
     one = 1000 * 3 * 4  # bytes of one window's values
     engine = engine_of(package, memory=8 * 3 * one)
     requests = [on(start, start + 1000) for start in range(0, 2500, 500)]
@@ -97,10 +99,10 @@ def test_changing_an_answer_does_not_change_what_is_remembered() -> None:
     assert kept.max() > 0.1
 
 
-def test_batches_of_several_lengths_in_little_memory() -> None:
+def test_batches_of_several_lengths_in_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     requests = [on(start, start + length) for start, length in ((0, 5), (10, 700), (20, 5), (-30, 60), (3990, 50))]
     package = package_of("spliceai")
-    batches = counted(package)
+    batches = counted(monkeypatch)
     many = engine_of(package, precision="fp64").evaluate(requests)
     assert batches == [2, 1, 1, 1]
     batches.clear()
@@ -144,7 +146,8 @@ def test_a_batch_that_does_not_fit_is_halved(error: Callable[[], BaseException])
     engine = engine_of(package, precision="fp64")
     greedy = Greedy(engine, 3, error)
     found = engine.evaluate(requests)
-    assert greedy.tried == [8, 4, 2, 2, 2, 2, 2, 1]
+    assert greedy.tried == [11, 5, 2, 2, 1, 2, 2, 1, 1]
+    assert engine.largest_batch == 2
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one["splice"], other["splice"], rtol=0, atol=1e-12)
     assert np.ptp([one["splice"] for one in found], axis=0).max() > 1e-3
@@ -167,17 +170,43 @@ def test_other_errors_are_not_taken_for_memory() -> None:
     assert greedy.tried == [2]
 
 
-def test_altered_windows_are_run_whole_where_their_stretch_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    package = package_of("spliceai")
+def altered_requests() -> list[Request]:
+    """A reference and two alleles of it."""
     reference = on(100, 200)
-    altered = replace(reference, source=Haplotype(reference.source, "sequence", 150, 151, encode("GG")), base=reference)
-    expected = engine_of(package, precision="fp64", mode="valid").evaluate([reference, altered])
-    engine = engine_of(package, precision="fp64")
+    alleles = [Haplotype(reference.source, "sequence", 150, 151, encode(bases)) for bases in ("GG", "")]
+    return [reference, *(replace(reference, source=allele, base=reference) for allele in alleles)]
 
-    def fail(*_: Any) -> Any:
-        raise torch.OutOfMemoryError
 
-    monkeypatch.setattr("basecast.inference.engine.altered_embedding", fail)
-    for one, other in zip(engine.evaluate([reference, altered]), expected, strict=True):
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError, cpu_allocation_error])
+@pytest.mark.parametrize("what", ["reference", "embedding"])
+def test_altered_windows_are_run_whole_where_their_stretch_does_not_fit(
+    what: str, error: Callable[[], BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, requests = package_of("spliceai", members=2), altered_requests()
+    expected = engine_of(package, precision="fp64", mode="valid").evaluate(requests)
+    batches = counted(monkeypatch)
+    failed: list[Windows] = []
+    run = getattr(Runner, what)
+
+    def limited(self: Runner, *given: Any) -> Any:
+        if what == "embedding" and len(given) == 1:  # whole windows fit
+            return run(self, *given)
+        failed.append(given[0])
+        raise error()
+
+    monkeypatch.setattr(Runner, what, limited)
+    found = engine_of(package, precision="fp64").evaluate(requests)
+    assert len(failed) == 2, "one stretch of each member"
+    assert batches == [3]
+    for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one["splice"], other["splice"], rtol=0, atol=1e-12)
-    assert np.abs(expected[0]["splice"] - expected[1]["splice"]).max() > 1e-3
+    assert min(np.abs(expected[0]["splice"] - other["splice"]).max() for other in expected[1:]) > 1e-3
+
+
+def test_other_errors_of_a_stretch_come_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(Runner, "reference", fail)
+    with pytest.raises(RuntimeError, match="mat1"):
+        engine_of(package_of("spliceai")).evaluate(altered_requests())

@@ -299,6 +299,7 @@ def test_an_output_depends_on_the_reach_declared_and_on_nothing_else(name: str, 
     first, last = bin_start - rule - left, bin_start - rule + output.resolution + right - 1
     assert start - left <= first - 1
     assert last + 1 < end + right
+    rounding, seen = 1e-14, 1e-10  # of one block of a Fourier transform, each base rounds all
 
     def change(position: int) -> float:
         changes = []
@@ -306,14 +307,14 @@ def test_an_output_depends_on_the_reach_declared_and_on_nothing_else(name: str, 
             altered = tokens.copy()
             altered[position] = letter
             there = ask(package, altered, start, end, strand)[output.name]
-            assert np.abs(there - whole[output.name]).max() > 0, "the base is seen by no output at all"
+            assert np.abs(there - whole[output.name]).max() > seen, "the base is seen by no output at all"
             changes.append(np.abs(there - whole[output.name])[12].max())
         return float(max(changes))
 
-    assert change(first - 1) == 0
-    assert change(first) > 0
-    assert change(last) > 0
-    assert change(last + 1) == 0
+    assert change(first - 1) < rounding
+    assert change(first) > seen
+    assert change(last) > seen
+    assert change(last + 1) < rounding
 
 
 @pytest.mark.parametrize("name", [name for name in RUNNABLE if name not in LOCAL])

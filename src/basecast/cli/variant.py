@@ -27,7 +27,7 @@ from basecast.cli.options import (
     Transcripts,
     settled,
 )
-from basecast.errors import counted
+from basecast.errors import UsageError, counted
 
 if TYPE_CHECKING:
     from basecast.effects.annotate import Summary
@@ -73,6 +73,10 @@ def variant(
     info_key: Annotated[str | None, Parameter(group=OUTPUT, metavar="KEY")] = None,
     overwrite_info: Annotated[bool, Parameter(group=OUTPUT, negative="")] = False,
     force: Annotated[bool, Parameter(group=INPUT, negative="")] = False,
+    precomputed: Annotated[
+        tuple[Path, ...], Parameter(group=INPUT, negative="", metavar="FILE", show_default=False)
+    ] = (),
+    precomputed_as: Annotated[str | None, Parameter(group=INPUT, metavar="RULES,D=N,M=N")] = None,
     engine: EngineOptions = DEFAULT_ENGINE,
     run: RunOptions = DEFAULT_RUN,
     log_format: Messages = "text",
@@ -125,15 +129,22 @@ def variant(
         Replace keys that the input has already.
     force:
         Go on although the input seems to be of another genome build.
+    precomputed:
+        Take scores from this .vcf.gz with index, which the same model and settings made; may be given several times.
+    precomputed_as:
+        How files of Illumina's own were made, such as spliceai,D=50,M=0.
     log_format:
         Messages on standard error as text or as JSON lines.
     """
     from basecast.effects.annotate import OutputSettings, annotate_variants
+    from basecast.effects.precomputed import PrecomputedSettings
     from basecast.effects.scorer import VariantSettings
     from basecast.genome.annotation import Annotation
     from basecast.genome.reference import Genome
     from basecast.zoo.catalogue import load_model
 
+    if precomputed_as is not None and not precomputed:
+        raise UsageError("--precomputed-as goes with --precomputed FILE")
     console, run_settings = Console(log_format), run.settings()
     package = load_model(model)
     settings = VariantSettings(
@@ -144,6 +155,7 @@ def variant(
         precision=engine.precision,
         threads=engine.threads,
         memory=engine.memory_bytes,
+        tuning=engine.kernels(package),
     )
     written = OutputSettings(
         decimals=decimals,
@@ -166,6 +178,7 @@ def variant(
             settings=settings,
             output=written,
             run=run_settings,
+            precomputed=PrecomputedSettings(files=precomputed, said=precomputed_as) if precomputed else None,
             progress=progress,
         )
     if run.shard:
@@ -179,8 +192,9 @@ def report(console: Console, summary: Summary) -> int:
     for warning in summary.warnings:
         console.say(warning, level="warning")
     without = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.statuses.items(), key=lambda x: -x[1]))
+    taken = f", {summary.precomputed:,} of them precomputed" if summary.precomputed else ""
     console.say(
-        f"{counted(summary.records, 'record')}, {summary.scored:,} of {summary.alleles:,} alleles scored"
+        f"{counted(summary.records, 'record')}, {summary.scored:,} of {summary.alleles:,} alleles scored{taken}"
         f"{f' (without score: {without})' if without else ''} by {summary.model} on {summary.device} "
         f"in {summary.seconds:.1f} s",
         **vars(summary),

@@ -28,9 +28,11 @@ class Edit:
 
     def seen_within(self, start: int, end: int) -> Edit:
         """The edit where only [start, end) is seen: N for bases that stand outside or beside it."""
-        n_paired = min(self.end - self.start, self.inserted.size)
-        stands = self.start + np.minimum(np.arange(self.inserted.size), max(n_paired - 1, 0))
+        last = max(min(self.end - self.start, self.inserted.size) - 1, 0)
         lowest = start if self.end > self.start else start + 1
+        if lowest <= self.start and self.start + last < end:
+            return self
+        stands = self.start + np.minimum(np.arange(self.inserted.size), last)
         hidden = (stands < lowest) | (stands >= end)
         return Edit(self.start, self.end, np.where(hidden, N, self.inserted).astype(np.uint8))
 
@@ -75,6 +77,13 @@ class Placements:
         if first > edit.start + self.right or first + (edit.end - edit.start) > end:
             first = edit.start - self.left
         return self._moved(source, contig, first - edit.start)
+
+    def include(self, source: Source, contig: str, edit: Edit) -> bool:
+        """Whether this edit is one of them: the same ALT sequence comes of it."""
+        by = edit.start - self.edit.start
+        if not -self.left <= by <= self.right or edit.end - edit.start != self.edit.end - self.edit.start:
+            return False
+        return np.array_equal(self._moved(source, contig, by).inserted, edit.inserted)
 
     def _moved(self, source: Source, contig: str, by: int) -> Edit:
         edit = self.edit
@@ -133,11 +142,13 @@ def align(
 
     Substituted bases pair in order; of unequal delins the surplus is deleted or inserted after them.
     """
+    positions = np.arange(start, start + len(ref))
+    if edit.growth == 0:
+        return Aligned(positions, np.zeros_like(positions), ref, alt)
     before = edit.start - start
     paired = before + min(edit.end - edit.start, edit.inserted.size)
     n_deleted, n_inserted = max(-edit.growth, 0), max(edit.growth, 0)
     kept = np.concatenate([alt[:paired], np.zeros((n_deleted, alt.shape[1]), alt.dtype), alt[paired + n_inserted :]])
-    positions = np.arange(start, start + len(ref))
     return Aligned(
         np.concatenate([positions, np.full(n_inserted, start + paired - 1)]),
         np.concatenate([np.zeros(len(ref), int), np.arange(1, n_inserted + 1)]),

@@ -7,7 +7,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,11 +16,13 @@ from pydantic import Field
 from basecast import __version__
 from basecast.effects.build import on_this_build
 from basecast.effects.cut import Cut
-from basecast.effects.info import InfoFormat
+from basecast.effects.header import run_lines, with_command
+from basecast.effects.info import InfoFormat, source_key
 from basecast.effects.output import check_output, open_writer, writes_info
+from basecast.effects.precomputed import Precomputed, PrecomputedSettings
 from basecast.effects.rules import REF_MISMATCH
 from basecast.effects.scorer import Scorer, VariantSettings
-from basecast.effects.scores import Row
+from basecast.effects.scores import Row, entries
 from basecast.errors import InputError, UsageError, counted
 from basecast.files import remove_left_overs, sha256_of, whole_file
 from basecast.genome.annotation import Annotation
@@ -45,20 +47,17 @@ class OutputSettings(Frozen):
     command: str = ""
 
 
-_COMMAND = "@command@"
-"""Stands in header lines for the command, in which processes of one run may differ."""
-
-
 @dataclass
 class Summary:
     """What a run did. ``statuses`` counts the alleles without a score by reason: with ``scored`` they are all.
 
-    A record without an ALT counts as one allele.
+    ``precomputed`` of the scored were taken from files. A record without an ALT counts as one allele.
     """
 
     records: int = 0
     alleles: int = 0
     scored: int = 0
+    precomputed: int = 0
     statuses: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     model: str = ""
@@ -82,6 +81,7 @@ def annotate_variants(
     settings: VariantSettings | None = None,
     output: OutputSettings | None = None,
     run: RunSettings | None = None,
+    precomputed: PrecomputedSettings | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Summary:
     """Score ``source`` (VCF, BCF, TSV; ``-`` = standard input) and write it to ``target`` by its suffix.
@@ -95,7 +95,8 @@ def annotate_variants(
         output of all: ``Summary.output`` is empty.
 
     Raises:
-        InputError: a file or record is not what it must be; a key is in the input already; the build seems another.
+        InputError: a file or record is not what it must be; a key is in the input already; the build seems another; a
+            file of precomputed scores is of another model, genome, annotation or setting.
         UsageError: settings that do not fit the model or the run begun.
     """
     settings, output, run = settings or VariantSettings(), output or OutputSettings(), run or RunSettings()
@@ -109,26 +110,32 @@ def annotate_variants(
         )
     with VariantReader(source) as reader:
         scorer = Scorer(model, genome, annotation, settings.on(run))
-        assembly = _assembly(source, scorer, output, run.device(scorer.engine.device))
+        worker: Scorer | Precomputed = scorer
+        if precomputed:
+            worker = Precomputed(scorer, precomputed, output.decimals, output.probabilities)
+        assembly = _assembly(source, scorer, output, precomputed, run.device(scorer.engine.device), through_pipe)
         if not output.overwrite_info and writes_info(target):
             _refuse_keys(reader.info_keys & assembly.info.all_keys, reader.name)
         checked = on_this_build(reader, scorer.genome, output.force)
         if through_pipe:
-            passing = assembly.cut.shards(_unclaimed(checked, reader, assembly))
-            done = ((shard, json.loads(scorer.payload(shard))) for _, shard in passing)
+            passing = _unclaimed(checked, reader, assembly)
+            done = _in_file_order(assembly.cut, passing, lambda _, shard: worker.payload(shard))
             return _write(reader, done, target, assembly, began, progress)
 
     def shards() -> Iterator[Shard]:
         with VariantReader(source) as reader:
             yield from assembly.cut.shards(_unclaimed(iter(reader), reader, assembly))
 
+    taken_from = precomputed.digests() if precomputed else {}
     job = Job(
-        plan=_plan(assembly, scorer),
+        plan=_plan(assembly, scorer)
+        | ({"precomputed": [*taken_from.values(), precomputed.said]} if precomputed else {}),
         assembly=assembly.model_dump(mode="json"),
         shards=shards,
-        worker=scorer.payload,
-        files={str(scorer.genome.path): scorer.genome.digest},
+        worker=worker.payload,
+        files={str(scorer.genome.path): scorer.genome.digest, **taken_from},
         threads=settings.threads,
+        engine=scorer.engine,
     )
     with parts_of(job, target, run) as parts:
         n_records = carry_out(job, parts, run, progress)
@@ -152,7 +159,7 @@ def merge_variants(parts: Parts, target: str, began: float | None = None) -> Sum
     with VariantReader(assembly.source) as reader:
         parts.require(sum(1 for _ in assembly.cut.shards(iter(reader))))
     with VariantReader(assembly.source) as reader:
-        done = ((shard, json.loads(parts.load(number))) for number, shard in assembly.cut.shards(iter(reader)))
+        done = _in_file_order(assembly.cut, iter(reader), lambda number, _: parts.load(number))
         summary = _write(reader, done, target, assembly, began, None)
     parts.remove()
     return summary
@@ -177,8 +184,19 @@ class _Assembly(Frozen):
     warnings: list[str]
 
 
-def _assembly(source: str, scorer: Scorer, output: OutputSettings, device: str) -> _Assembly:
-    info = info_format(scorer.settings, output)
+def _assembly(
+    source: str,
+    scorer: Scorer,
+    output: OutputSettings,
+    precomputed: PrecomputedSettings | None,
+    device: str,
+    through_pipe: bool,
+) -> _Assembly:
+    info, files = info_format(scorer.settings, output), []
+    if precomputed:
+        info = replace(info, source_key=source_key(info.status_key))
+        files = [f"{path} (sha256 {sha256_of(path)})" for path in precomputed.files]
+    key, name = next(iter(info.keys.values())), scorer.package.spec.name
     is_file = Path(source).is_file()
     return _Assembly(
         command=output.command,
@@ -186,11 +204,11 @@ def _assembly(source: str, scorer: Scorer, output: OutputSettings, device: str) 
         source_sha256=sha256_of(source) if is_file else "",
         reference=str(scorer.genome.path),
         contigs=list(scorer.genome.lengths)[:4],
-        model=scorer.package.spec.name,
+        model=name,
         device=device,
-        cut=Cut.of(scorer, device),
+        cut=Cut.of(scorer, device, through_pipe=through_pipe),
         info=info,
-        header=[*info.header(scorer.package.spec.name, _is_theirs(scorer)), *_run_lines(scorer, info, device)],
+        header=[*info.header(name, _is_theirs(scorer), files), *run_lines(scorer, key, device)],
         overwrite_info=output.overwrite_info,
         warnings=scorer.annotation.warnings,
     )
@@ -205,7 +223,7 @@ def _plan(assembly: _Assembly, scorer: Scorer) -> dict[str, Any]:
         "reference": scorer.genome.digest,
         "aliases": scorer.genome.aliases_digest,
         "annotation": scorer.annotation.words,
-        **scorer.settings.model_dump(mode="json", exclude={"threads", "memory"}),
+        **scorer.settings.model_dump(mode="json", exclude={"threads", "memory", "tuning"}),
         "device": assembly.device,
         "shards": assembly.cut.model_dump(),
         "tile (--memory)": scorer.engine.longest_tile,
@@ -221,9 +239,23 @@ def _unclaimed(records: Iterator[VariantRecord], reader: VariantReader, assembly
         yield record
 
 
+def _in_file_order(
+    cut: Cut, records: Iterator[VariantRecord], payload: Callable[[int, list[VariantRecord]], bytes]
+) -> Iterator[Iterator[tuple[VariantRecord, list[Row]]]]:
+    """The records with their rows, in stretches; ``payload`` gives those of a shard by its number and records."""
+    number = 0
+    for span in cut.spans(records):
+        found: list[tuple[VariantRecord, str]] = []
+        for shard in span:
+            found += zip(shard, entries(payload(number, shard)), strict=True)
+            number += 1
+        found.sort(key=lambda pair: pair[0].number)
+        yield ((record, [Row.from_json(values) for values in json.loads(text)]) for record, text in found)
+
+
 def _write(
     reader: VariantReader,
-    done: Iterable[tuple[list[VariantRecord], list[Any]]],
+    done: Iterable[Iterable[tuple[VariantRecord, list[Row]]]],
     target: str,
     assembly: _Assembly,
     began: float,
@@ -232,12 +264,11 @@ def _write(
     """The output, and beside a file its summary."""
     summary = Summary(model=assembly.model, device=assembly.device, output=target, warnings=list(assembly.warnings))
     unknown: Counter[str] = Counter()
-    header = [line.replace(_COMMAND, _escaped(assembly.command)) for line in assembly.header]
+    header = with_command(assembly.header, assembly.command)
     writer = open_writer(target, reader, assembly.info, header, assembly.overwrite_info)
     with writer:
-        for shard, payload in done:
-            for record, found in zip(shard, payload, strict=True):
-                rows = [Row.from_json(values) for values in found]
+        for stretch in done:
+            for record, rows in stretch:
                 writer.write(record, rows)
                 _count(summary, record, rows)
                 if rows[0].status == "unknown_contig":
@@ -281,45 +312,12 @@ def _is_theirs(scorer: Scorer) -> bool:
     return scorer.settings.rules == "spliceai" and is_published(scorer.package)
 
 
-def _run_lines(scorer: Scorer, info: InfoFormat, device: str) -> list[str]:
-    """Header lines that say what was run on what; the command is put in when they are written."""
-    settings, spec = scorer.settings, scorer.package.spec
-    key = next(iter(info.keys.values()))
-
-    def line(kind: str, **fields: str) -> str:
-        quoted = ",".join(f'{name}="{_escaped(value)}"' for name, value in fields.items())
-        return f"##basecast_{kind}=<ID={key},{quoted}>"
-
-    annotation = scorer.annotation
-    return [
-        line(
-            "run",
-            Version=__version__,
-            Command=_COMMAND,
-            Model=spec.name,
-            ModelSha256=scorer.package.digest,
-            Licence=spec.licence,
-            Rules=settings.rules,
-            D=str(settings.distance),
-            M={"raw": "0", "masked": "1", "both": "both"}[settings.mask],
-            Mask=spec.mask,
-            Precision=settings.precision,
-            Device=device,
-        ),
-        line("annotation", File=str(annotation.path), Sha256=annotation.digest, Transcripts=annotation.selection),
-        line("reference", File=str(scorer.genome.path), Sha256=scorer.genome.digest),
-    ]
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
-
-
 def _count(summary: Summary, record: VariantRecord, rows: list[Row]) -> None:
     n_alleles = max(len(record.alts), 1)
     summary.records += 1
     summary.alleles += n_alleles
     summary.scored += len({row.allele for row in rows if row.delta is not None})
+    summary.precomputed += len({row.allele for row in rows if row.is_precomputed})
     for allele, reason in {row.allele: _kind(row.status) for row in rows if row.delta is None}.items():
         summary.statuses[reason] = summary.statuses.get(reason, 0) + (n_alleles if allele is None else 1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from basecast.effects.scores import MaskName, Row
+from basecast.effects.scores import COMPUTED, PRECOMPUTED, MaskName, Row
 from basecast.effects.splicing import LABELS
 from basecast.genome.annotated import percent_encode
 
@@ -31,19 +31,23 @@ class InfoFormat:
     probabilities: bool
     compatible: bool
     """Only the ten fields of SpliceAI's own INFO, and no DS_MAX."""
+    source_key: str | None = None
+    """Says of each ALT whether its scores were computed, where some may not have been."""
 
     @property
     def all_keys(self) -> frozenset[str]:
         """Every INFO key that may be written."""
         largest = () if self.compatible else tuple(f"{key}_DS_MAX" for key in self.keys.values())
-        return frozenset([*self.keys.values(), *largest, self.status_key])
+        source = () if self.source_key is None else (self.source_key,)
+        return frozenset([*self.keys.values(), *largest, self.status_key, *source])
 
     @property
     def replaced_keys(self) -> frozenset[str]:
         """What an earlier run under the same name may have written, with whatever mask."""
         key = next(iter(self.keys.values()))
         masked = f"{key}_masked"
-        return self.all_keys | {key, masked, f"{key}_DS_MAX", f"{masked}_DS_MAX"}
+        source = source_key(self.status_key)
+        return self.all_keys | {key, masked, f"{key}_DS_MAX", f"{masked}_DS_MAX", source}
 
     @property
     def fields(self) -> str:
@@ -51,10 +55,13 @@ class InfoFormat:
         ours = "" if self.compatible else "|GENE_ID|TRANSCRIPT|STRAND|Consequence"
         return _SCORES + ours + (_PROBABILITIES if self.probabilities else "")
 
-    def header(self, model: str, theirs: bool) -> list[str]:
-        """The ``##INFO`` lines. ``theirs``: the weights and the rules are Illumina's, so the Description is too."""
+    def header(self, model: str, theirs: bool, taken_from: Sequence[str] = ()) -> list[str]:
+        """The ``##INFO`` lines. ``theirs``: the weights and the rules are Illumina's, so the Description is too.
+
+        ``taken_from``: the files that precomputed scores are from.
+        """
         lines = []
-        model = model.replace("\\", "\\\\").replace('"', '\\"')
+        model = _escaped(model)
         for mask, key in self.keys.items():
             if theirs:
                 about = THEIRS
@@ -68,6 +75,10 @@ class InfoFormat:
                 lines.append(f'##INFO=<ID={key}_DS_MAX,Number=A,Type=Float,Description="{largest}">')
         why = "Why an allele (. = every allele of the record) has no score. Format: ALLELE|REASON"
         lines.append(f'##INFO=<ID={self.status_key},Number=.,Type=String,Description="{why}">')
+        if self.source_key is not None:
+            files = _escaped(" and ".join(taken_from))
+            about = f"Whether the scores of the allele were {COMPUTED}, or {PRECOMPUTED}: taken from {files}"
+            lines.append(f'##INFO=<ID={self.source_key},Number=A,Type=String,Description="{about}">')
         return lines
 
     def additions(self, alts: Sequence[str], rows: Sequence[Row]) -> list[tuple[str, str]]:
@@ -88,6 +99,8 @@ class InfoFormat:
         ]
         if reasons:
             added.append((self.status_key, ",".join(dict.fromkeys(reasons))))
+        if self.source_key is not None and (sources := {row.allele: row.source for row in rows if row.source}):
+            added.append((self.source_key, ",".join(sources.get(allele, ".") for allele in range(len(alts)))))
         return added
 
     def _entry(self, alts: Sequence[str], row: Row) -> str:
@@ -95,7 +108,7 @@ class InfoFormat:
         delta = row.delta
         head = [alts[row.allele], percent_encode(row.symbol)]
         if delta is None:
-            return "|".join(head + ["."] * 8) if self.compatible else ""
+            return "|".join(head + ["."] * (16 if self.probabilities else 8)) if self.compatible else ""
         places = [f"{p}+{o}" if o else str(p) for p, o in zip(delta.position, delta.offset, strict=True)]
         fields = head + [f"{score:.{self.decimals}f}" for score in delta.score] + places
         if not self.compatible:
@@ -104,6 +117,15 @@ class InfoFormat:
         if self.probabilities:
             fields += [f"{p:.{self.decimals}f}" for p in (*delta.ref, *delta.alt)]
         return "|".join(fields)
+
+
+def source_key(status_key: str) -> str:
+    """The key beside that of the reasons."""
+    return status_key.removesuffix("Status") + "Source"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _largest(rows: Sequence[Row], allele: int) -> str:

@@ -16,7 +16,7 @@ from basecast.effects.info import InfoFormat
 from basecast.effects.scores import Row, collect
 from basecast.errors import BasecastError
 from basecast.files import whole_file
-from basecast.genome.annotated import AnnotatedWriter, check_target, kind_of
+from basecast.genome.annotated import AnnotatedWriter, Generated, check_target, kind_of
 from basecast.genome.variants import VariantReader, VariantRecord
 from basecast.spec import Provenance
 
@@ -55,12 +55,12 @@ def check_output(target: str, source: str | None) -> None:
 
 
 def open_writer(
-    target: str, reader: VariantReader, info: InfoFormat, header_lines: Sequence[str], overwrite: bool
+    target: str, reader: VariantReader | Generated, info: InfoFormat, header_lines: Sequence[str], overwrite: bool
 ) -> ScoreWriter:
     """A writer by the target's suffix: ``.vcf``, ``.vcf.gz``, ``.bcf``, ``.tsv``, ``.parquet``; ``-`` is VCF."""
     if not writes_info(target):
         check_target(target, reader.path)
-        return TableWriter(target)
+        return TableWriter(target, with_source=info.source_key is not None)
     removed = info.replaced_keys if overwrite else frozenset()
     return InfoWriter(AnnotatedWriter(target, reader, header_lines=header_lines, remove_keys=removed), info)
 
@@ -95,8 +95,8 @@ class TableWriter:
     not_sorted: str | None = None
     _BATCH = 20_000
 
-    def __init__(self, target: str) -> None:
-        self._target = Path(target)
+    def __init__(self, target: str, with_source: bool = False) -> None:
+        self._target, self._with_source = Path(target), with_source
         self._pending: list[tuple[VariantRecord, Sequence[Row]]] = []
         self._n_pieces = 0
 
@@ -130,7 +130,7 @@ class TableWriter:
 
     def _flush(self) -> None:
         found = ((r.number, r.contig, r.position, r.ref, r.alts, rows) for r, rows in self._pending)
-        collect(found, Provenance()).table.write_parquet(self._pieces / f"{self._n_pieces}.parquet")
+        collect(found, Provenance(), self._with_source).table.write_parquet(self._pieces / f"{self._n_pieces}.parquet")
         self._n_pieces += 1
         self._pending.clear()
 

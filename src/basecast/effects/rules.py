@@ -216,5 +216,5 @@ class SpliceAIRules:
 
 def nearest_boundary(transcript: Transcript, position: int) -> int:
     """The first or last base of any exon nearest to ``position``, relative to it; of two, the smaller coordinate."""
-    boundaries = np.unique([(start, end - 1) for start, end in transcript.exons])
-    return int(min(boundaries - position, key=abs))
+    away = (boundary - position for start, end in transcript.exons for boundary in (start, end - 1))
+    return min(away, key=lambda bases: (abs(bases), bases))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -15,11 +16,15 @@ from basecast.genome.annotation import Transcript
 from basecast.spec import Provenance
 
 MaskName = Literal["raw", "masked"]
+COMPUTED, PRECOMPUTED = "computed", "precomputed"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One allele of one record in one gene; ``delta`` is None where ``status`` says why. ``allele`` None: every one."""
+    """One allele of one record in one gene; ``delta`` is None where ``status`` says why. ``allele`` None: every one.
+
+    ``is_precomputed``: the delta was taken from a file.
+    """
 
     allele: int | None
     status: str
@@ -29,6 +34,7 @@ class Row:
     transcript: str = ""
     strand: str = ""
     delta: Delta | None = None
+    is_precomputed: bool = False
 
     @classmethod
     def of(
@@ -40,16 +46,33 @@ class Row:
         names = (transcript.gene_name, transcript.gene_id, transcript.versioned, transcript.strand)
         return cls(allele, status, mask, *names, delta)
 
-    def to_json(self) -> dict[str, Any]:
+    @property
+    def source(self) -> str:
+        """Where the delta is from; empty where there is none."""
+        return "" if self.delta is None else PRECOMPUTED if self.is_precomputed else COMPUTED
+
+    def to_json(self) -> list[Any]:
         """Plain values; ``from_json`` makes an equal row of them."""
-        return asdict(self)
+        d = self.delta
+        delta = d and [d.score, d.position, d.offset, d.ref, d.alt]
+        names = [self.symbol, self.gene_id, self.transcript, self.strand]
+        return [self.allele, self.status, self.mask, *names, delta, self.is_precomputed]
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Row:
+    def from_json(cls, values: list[Any]) -> Row:
         """The row that ``to_json`` was asked of."""
-        delta = values["delta"]
-        made = None if delta is None else Delta(**{name: tuple(four) for name, four in delta.items()})
-        return cls(**{**values, "delta": made})
+        allele, status, mask, symbol, gene_id, transcript, strand, delta, is_precomputed = values
+        made = delta and Delta(*map(tuple, delta))
+        return cls(allele, status, mask, symbol, gene_id, transcript, strand, made, is_precomputed)
+
+
+def entries(array: bytes) -> Iterator[str]:
+    """The entries of an array as ``json.dumps`` writes it, each as its text, which is smaller than its values."""
+    text, decoder, start = array.decode(), json.JSONDecoder(), 1
+    while start < len(text) - 1:
+        _, end = decoder.raw_decode(text, start)
+        yield text[start:end]
+        start = end + len(", ")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +110,7 @@ class Scores:
 _LAYERS = {"REF": "ref", "ALT": "alt", "position": "position", "offset": "offset"}
 _WHOLE = ("DP", "OFFSET")
 _TEXT = ("contig", "ref", "alt", "symbol", "gene_id", "transcript", "strand", "mask", "status")
-ROW_SCHEMA = {
+ROW_SCHEMA: dict[str, pl.DataType] = {
     "record": pl.Int64(),
     "contig": pl.String(),
     "position": pl.Int64(),
@@ -95,22 +118,30 @@ ROW_SCHEMA = {
 }
 
 
-def collect(found: Iterable[tuple[int, str, int, str, Sequence[str], Sequence[Row]]], provenance: Provenance) -> Scores:
-    """Scores of (record number, contig, POS, REF, ALTs, rows), record by record."""
+def collect(
+    found: Iterable[tuple[int, str, int, str, Sequence[str], Sequence[Row]]],
+    provenance: Provenance,
+    with_source: bool = False,
+) -> Scores:
+    """Scores of (record number, contig, POS, REF, ALTs, rows), record by record.
+
+    ``with_source``: a column more in ``rows`` says whether a score was computed.
+    """
     lines: list[tuple[Any, ...]] = []
     deltas: list[Delta | None] = []
     for number, contig, position, ref, alts, rows in found:
         for row in rows:
             alt = ",".join(alts) if row.allele is None else alts[row.allele]
             names = (row.symbol, row.gene_id, row.transcript, row.strand, row.mask, row.status)
-            lines.append((number, contig, position, ref, alt, *names))
+            source = (row.source or None,) if with_source else ()
+            lines.append((number, contig, position, ref, alt, *names, *source))
             deltas.append(row.delta)
 
     def stacked(name: str) -> Float[np.ndarray, "rows tracks"]:
         return np.array([[np.nan] * 4 if d is None else getattr(d, name) for d in deltas], dtype=float).reshape(-1, 4)
 
     return Scores(
-        rows=pl.DataFrame(lines, schema=ROW_SCHEMA, orient="row"),
+        rows=pl.DataFrame(lines, schema=ROW_SCHEMA | ({"source": pl.String()} if with_source else {}), orient="row"),
         tracks=pl.DataFrame({"name": EVENTS, "unit": ["delta of probability"] * len(EVENTS)}),
         values=stacked("score"),
         layers={name: stacked(attribute) for name, attribute in _LAYERS.items()},

@@ -6,9 +6,11 @@ A delta has four values, in the order of ``EVENTS``. Two sets of rules turn prob
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from basecast.effects.alleles import Aligned, Edit, distance_to
 from basecast.genome.annotation import Transcript
@@ -17,6 +19,9 @@ EVENTS = ("acceptor_gain", "acceptor_loss", "donor_gain", "donor_loss")
 LABELS = ("AG", "AL", "DG", "DL")
 ACCEPTOR, DONOR = 1, 2
 """Tracks of the model's output; 0 is neither."""
+
+TRACKS = (ACCEPTOR, DONOR)
+_OF_EVENT = [ACCEPTOR, ACCEPTOR, DONOR, DONOR]
 
 Four = tuple[float, float, float, float]
 Places = tuple[int, int, int, int]
@@ -47,20 +52,39 @@ def delta_scores(aligned: Aligned, edit: Edit, origin: int, transcript: Transcri
     coordinate. With a ``transcript`` (the mask), gains of its annotated sites and losses elsewhere are nil, by site
     type and before the maximum is taken.
     """
+    gain = np.round(aligned.alt[:, TRACKS].astype(np.float64) - aligned.ref[:, TRACKS], 4)
+    order = _order(edit, aligned)
+    annotated = [_annotated(sites, aligned) for sites in _sites(transcript)] if transcript is not None else []
     scores, rows = [], []
-    away = distance_to(edit, aligned)
     for event in range(4):
-        track, sign = (ACCEPTOR, DONOR)[event // 2], (1, -1)[event % 2]
-        delta = sign * (aligned.alt[:, track].astype(np.float64) - aligned.ref[:, track])
-        delta = np.maximum(np.round(delta, 4), 0)
-        if transcript is not None:
-            sites = transcript.acceptors if track == ACCEPTOR else transcript.donors
-            annotated = np.isin(aligned.position, sites) & (aligned.offset == 0)
-            delta[annotated if sign > 0 else ~annotated] = 0
-        row = np.lexsort((aligned.offset, aligned.position, away, -delta))[0]
-        rows.append(row)
-        scores.append(delta[row])
+        column, is_gain = event // 2, event % 2 == 0
+        delta = np.maximum(gain[:, column] if is_gain else -gain[:, column], 0)
+        if annotated:
+            delta *= ~annotated[column] if is_gain else annotated[column]
+        best = delta.max()
+        equal = np.flatnonzero(delta == best)
+        rows.append(int(equal[order[equal].argmin()]))
+        scores.append(float(best) + 0.0)  # a loss of 0.0 is none of -0.0
     return _delta(scores, rows, aligned, origin)
+
+
+@lru_cache(maxsize=256)
+def _sites(transcript: Transcript) -> tuple[Int[np.ndarray, " acceptors"], Int[np.ndarray, " donors"]]:
+    return transcript.acceptors, transcript.donors
+
+
+def _order(edit: Edit, aligned: Aligned) -> Int[np.ndarray, " rows"]:
+    """A number a row: smaller nearer the edit, then at a smaller coordinate, then at an earlier inserted base."""
+    places = distance_to(edit, aligned) * len(aligned.position) + aligned.position - aligned.position[0]
+    return places * len(aligned.position) + aligned.offset
+
+
+def _annotated(sites: Int[np.ndarray, " sites"], aligned: Aligned) -> Bool[np.ndarray, " rows"]:
+    """Which rows are bases of the reference that are sites; ``sites`` ascend."""
+    first, found = aligned.position[0], np.zeros(len(aligned.position), bool)
+    low, high = sites.searchsorted([first, first + np.count_nonzero(aligned.offset == 0)])
+    found[sites[low:high] - first] = True
+    return found
 
 
 def spliceai_delta_scores(
@@ -85,7 +109,7 @@ def spliceai_delta_scores(
         alt = np.concatenate([alt[:half], most, alt[half + alt_length :]])
     rows, scores = [], []
     for event in range(4):
-        track, gain = (ACCEPTOR, DONOR)[event // 2], event % 2 == 0
+        track, gain = _OF_EVENT[event], event % 2 == 0
         delta = alt[:, track] - ref[:, track] if gain else ref[:, track] - alt[:, track]
         row = int(delta.argmax())
         masked = nearest_boundary is not None and (row - half == nearest_boundary) == gain
@@ -96,15 +120,14 @@ def spliceai_delta_scores(
 
 
 def _delta(scores: list[float], rows: list[int], aligned: Aligned, origin: int) -> Delta:
-    def at(values: Float[np.ndarray, "rows tracks"]) -> Four:
-        a, b, c, d = (float(values[row, (ACCEPTOR, DONOR)[event // 2]]) for event, row in enumerate(rows))
+    def four(values: list[Any]) -> Any:
+        a, b, c, d = values
         return a, b, c, d
 
-    def places(values: np.ndarray) -> Places:
-        a, b, c, d = (int(values[row]) for row in rows)
-        return a, b, c, d
-
-    a, b, c, d = (float(score) for score in scores)
     return Delta(
-        (a, b, c, d), places(aligned.position - origin), places(aligned.offset), at(aligned.ref), at(aligned.alt)
+        four([float(score) for score in scores]),
+        four((aligned.position[rows] - origin).tolist()),
+        four(aligned.offset[rows].tolist()),
+        four(aligned.ref[rows, _OF_EVENT].tolist()),
+        four(aligned.alt[rows, _OF_EVENT].tolist()),
     )

@@ -75,6 +75,7 @@ class Engine:
             raise UsageError(f"{self.spec.name} sees whole windows: there is no mode 'full' beside 'valid' for it")
         shared = {"device": str(self.device), "precision": precision, "mode": mode, "calibrated": calibrated}
         self._tuning, self._is_tuned, self.batch_was_halved = tuning, False, False
+        self.is_pinned = tuning is not None
         self._nodes: dict[str, Engine] = {}
         self._final = self
         for name, node in package.nodes.items():
@@ -88,7 +89,7 @@ class Engine:
         is_parallel = self.device.type == "cpu" and (mode != "full" or self._members.are_stretches)
         self._pool = Threads(min(self.threads, max(fit, 1)) if is_parallel else 1)
         self._remembered = Remembered(self.memory // _CACHE_SHARE)
-        self.largest_batch = 64 if self.device.type == "cuda" else 32
+        self.largest_batch = 256
         self._shares = mode == "delta" and is_one_stretch(self.spec) and self._members.are_stretches
 
     @property
@@ -218,10 +219,14 @@ class Engine:
                     f"one window of {batch[0].tokens.size} bases does not fit {self.device}: "
                     "use another device or --memory with a smaller amount"
                 ) from error
+        self._halve(len(batch))
+        return self._run(batch, names, chosen)
+
+    def _halve(self, size: int) -> None:
+        """Go on with half a batch that did not fit."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        self.largest_batch, self.batch_was_halved = len(batch) // 2, True
-        return self._run(batch, names, chosen)
+        self.largest_batch, self.batch_was_halved = size // 2, True
 
     def _forward(self, batch: list[Window], names: tuple[str, ...], chosen: Mapping[str, list[int]]) -> list[Values]:
         conditions = self._conditions(batch)
@@ -252,7 +257,11 @@ class Engine:
             answers = [self._answer(names, chosen) for _ in range(len(batches) + 1)]
             parts = [next(ran) for _ in self._members.each]
             if any(part is None for part in parts):
-                continue  # these windows are run whole
+                largest = max(map(len, batches))
+                if largest > 1:
+                    self._halve(largest)
+                    yield from self._altered([stretch], names, chosen)
+                continue  # the reference itself does not fit: these windows are run whole
             for part in parts:
                 for answer, values in zip(answers, part or (), strict=True):
                     answer.add(values)
@@ -295,11 +304,11 @@ class Engine:
         return Answer(self.spec, names, chosen, self.calibrated, self.device)
 
     def _largest(self, stretch: Stretch) -> int:
-        """Altered windows at once: on a CPU as many as leave their tensors in its cache."""
-        if self.device.type == "cuda":
-            return self.largest_batch
+        """Altered windows at once: as many as memory takes, and on a CPU as leave their tensors in its cache."""
         size = max(pair.alt.tokens.size for pair, _ in stretch.pairs)
-        return max(min(_PATCHES // size, 8 * self.largest_batch), 1)
+        fits = self.memory // 4 // (self._members.bytes_a_base * size * self._pool.n)
+        useful = _PATCHES // size if self.device.type == "cpu" else self.largest_batch
+        return max(min(fits, useful, self.largest_batch), 1)
 
     def _conditions(self, batch: list[Window]) -> dict[str, Tensor]:
         """What the networks take beside the sequence, in the windows' orientation."""

@@ -7,13 +7,15 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from basecast.errors import UsageError
 from basecast.inference.engine import Engine
 from basecast.inference.shards import Parts, RunSettings
 from basecast.inference.tuning import Tuning
 from basecast.interruption import finish_first, is_asked_to_stop
 
-WORK = {"cpu": 2e11, "cuda": 1e14}
-"""Multiplications of a shard by device, some 5 s: it must be done before a scheduler's patience ends."""
+WORK = {"cpu": 1e12, "cuda": 1e14}
+"""Multiplications of a shard by device, as the direct method counts them: some 5 s, for a shard must be done before a
+scheduler's patience ends."""
 
 Shard = tuple[int, list[Any]]
 """Number and items; the items pickle."""
@@ -58,7 +60,13 @@ def parts_of(job: Job, target: str, run: RunSettings) -> Iterator[Parts]:
     parts = Parts(run.folder(target), job.plan, job.assembly, chosen, restart=run.restart, split=run.split)
     with contextlib.closing(parts):
         if job.engine is not None:
-            job.engine.use(Tuning.model_validate(parts.chosen["kernels"]))
+            begun = Tuning.model_validate(parts.chosen["kernels"])
+            if job.engine.is_pinned and begun != tuning:
+                raise UsageError(
+                    f"{parts.folder} was begun with another kernel table than --tuning names: give none or the one it "
+                    "was begun with to go on, or --restart to begin anew"
+                )
+            job.engine.use(begun)
             job.engine.largest_batch = parts.notes.get("largest batch", job.engine.largest_batch)
         yield parts
 

@@ -161,7 +161,7 @@ class _Fusion:
                 self._values[node] = self._sum(node)
             elif node.target not in (getattr, operator.getitem):  # these read a shape
                 raise _UnknownPartError
-        return Program(tuple(self._steps))
+        return Program(tuple(_soonest(self._steps)))
 
     def _value(self, node: Any) -> _Value:
         if node not in self._values:
@@ -233,6 +233,19 @@ class _Fusion:
                     assert value is not None
                     return value
         raise _UnknownPartError
+
+
+def _soonest(steps: list[Step]) -> list[Step]:
+    """The same steps, each as soon as what it reads is there: tensors are then kept for a short time."""
+    depth = [0]
+    for step in steps:
+        depth.append(1 + max(depth[step.source], depth[step.residual or 0]))
+    order = sorted(range(1, len(depth)), key=depth.__getitem__)
+    number = {0: 0} | {old: new for new, old in enumerate(order, start=1)}
+    moved = [steps[old - 1] for old in order]
+    return [
+        replace(x, source=number[x.source], residual=None if x.residual is None else number[x.residual]) for x in moved
+    ]
 
 
 def _node(x: Any) -> fx.Node:

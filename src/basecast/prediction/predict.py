@@ -109,7 +109,7 @@ def predict_sites(
         "annotation": predictor.annotation.words if predictor.annotation else None,
         "regions": sha256_of(regions) if regions is not None else None,
         **predictor.settings.model_dump(
-            mode="json", exclude={"threads", "memory", "context", "device", "floor", "tile"}
+            mode="json", exclude={"threads", "memory", "context", "device", "floor", "tile", "tuning"}
         ),
         "least probability kept (--threshold, --format)": floor,
         "tile (--tile-size, --memory)": predictor.engine.longest_tile,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-_KEPT = 2**28
+_KEPT = 2**27
 _ALIGNED = 64
 
 _lock = threading.Lock()
