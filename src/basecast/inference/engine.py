@@ -279,7 +279,7 @@ class Engine:
         answer = self._answer(names, chosen)
         try:
             with one.arithmetic():
-                levels, embedding = one.runner.reference(stretch.tokens)
+                levels, embedding = one.runner.reference(stretch.tokens, stretch.growth)
                 found = [answer.of(one.member, one.network, lambda: embedding)]
                 for batch in batches:
                     embed = partial(one.runner.embedding, windows_of(batch), levels)

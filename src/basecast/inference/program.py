@@ -66,6 +66,14 @@ class Program:
         return self.steps[-1].lost
 
     @property
+    def least_lost(self) -> list[int]:
+        """Of every tensor, bases at each end of a window for which no value can be given; a crop may leave out more."""
+        lost = [0]
+        for step in self.steps:
+            lost.append(max(lost[step.source] + step.reach, lost[step.residual] if step.residual is not None else 0))
+        return lost
+
+    @property
     def last_use(self) -> dict[int, int]:
         """Tensor -> the last step, counted from 1, that reads it."""
         uses = {len(self.steps): len(self.steps)}

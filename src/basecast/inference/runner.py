@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 from torch import Tensor
 
 from basecast.genome.sequence import Tokens
@@ -26,7 +27,7 @@ class Level:
     Attributes:
         rows: the windows' own, as the kernels keep them.
         first, last: in positions of each window.
-        base: the reference's rows, None where the windows are whole.
+        base, n_base: the reference's rows, None where the windows are whole, and how many they are.
         left, right: a position below ``first`` is row ``position + left`` of the reference's, from ``last`` on
             ``position + right``.
     """
@@ -35,8 +36,20 @@ class Level:
     first: Positions
     last: Positions
     base: Any
+    n_base: int
     left: Positions
     right: Positions
+
+    def holds(self, first: Positions, last: Positions, reach: int = 0) -> bool:
+        """Whether there is a row for every position that [first, last) sees."""
+        if self.base is None:
+            return True
+        is_empty = first >= last
+        first, last = first - reach, last + reach
+        left, right = np.minimum(last, self.first) + self.left, np.maximum(first, self.last) + self.right
+        is_left = (first >= self.first) | ((first + self.left >= 0) & (left <= self.n_base))
+        is_right = (last <= self.last) | ((right >= 0) & (last + self.right <= self.n_base))
+        return bool((is_left & is_right | is_empty).all())
 
 
 @runtime_checkable
@@ -76,10 +89,13 @@ class Runner:
         self.kernels.release(level.rows)
         return found
 
-    def reference(self, tokens: Tokens) -> tuple[list[Level], Tensor]:
-        """Every tensor of a stretch, for windows to be altered from, and its embedding, (1, channels, outputs)."""
+    def reference(self, tokens: Tokens, growth: int) -> tuple[list[Level], Tensor]:
+        """Every tensor of a stretch, for windows to be altered from, and its embedding, (1, channels, outputs).
+
+        ``growth`` is by how many bases altered windows are longer at most.
+        """
         windows = Windows.whole([tokens])
-        levels = self._levels(windows, None, keep=True)
+        levels = self._levels(windows, None, keep=True, margin=max(growth, 0))
         return levels, self._read(levels[-1], windows)
 
     def release(self, levels: Sequence[Level]) -> None:
@@ -90,15 +106,19 @@ class Runner:
     def _read(self, level: Level, windows: Windows) -> Tensor:
         return self.kernels.read(level, self.program.reach + 0 * windows.lengths, windows.lengths - self.program.reach)
 
-    def _levels(self, windows: Windows, reference: Sequence[Level] | None, keep: bool) -> list[Any]:
-        spans = computed(self.program, windows, self._is_padded)
+    def _levels(self, windows: Windows, reference: Sequence[Level] | None, keep: bool, margin: int = 0) -> list[Any]:
+        spans = computed(self.program, windows, is_padded=self._is_padded, margin=margin)
         own = zip(windows.tokens, *spans[0], windows.starts, strict=True)
         tokens = [x[a - start : b - start] for x, a, b, start in own]
         bases: Sequence[Level | None] = reference or [None] * len(spans)
         levels: list[Any] = [self._level(self.kernels.one_hot(tokens), spans[0], windows, bases[0])]
         for number, step in enumerate(self.program.steps, start=1):
             residual = None if step.residual is None else levels[step.residual]
-            rows = self.kernels.convolve(number, levels[step.source], residual, *spans[number], windows.lengths)
+            first, last = spans[number]
+            is_there = levels[step.source].holds(first, last, step.reach)
+            if not is_there or not (residual is None or residual.holds(first, last)):
+                raise AssertionError(f"step {number} would read beyond its reference")
+            rows = self.kernels.convolve(number, levels[step.source], residual, first, last, windows.lengths)
             levels.append(self._level(rows, spans[number], windows, bases[number]))
             for tensor in {step.source, step.residual} if not keep else ():
                 if tensor is not None and self._last_use[tensor] == number:
@@ -108,5 +128,7 @@ class Runner:
 
     @staticmethod
     def _level(rows: Any, span: Span, windows: Windows, base: Level | None) -> Level:
-        left = windows.offsets - (0 if base is None else base.first[0])
-        return Level(rows, *span, None if base is None else base.rows, left, left - windows.growths)
+        if base is None:
+            return Level(rows, *span, None, 0, windows.offsets, windows.offsets)
+        left = windows.offsets - base.first[0]
+        return Level(rows, *span, base.rows, int(base.last[0] - base.first[0]), left, left - windows.growths)

@@ -33,6 +33,11 @@ class Stretch:
     tokens: Tokens
     pairs: Sequence[tuple[Altered, int]]
 
+    @property
+    def growth(self) -> int:
+        """By how many bases an altered window is longer than what it replaces, at most."""
+        return max(pair.change.gained - pair.change.lost for pair, _ in self.pairs)
+
     def together(self, alike_only: bool, largest: int) -> list[list[tuple[Altered, int]]]:
         """The altered windows in batches of one length, or, with ``alike_only``, of one change."""
         groups: dict[tuple[Change, int] | int, list[tuple[Altered, int]]] = {}

@@ -81,8 +81,12 @@ class Windows:
         )
 
 
-def needed(program: Program, lengths: Positions, is_padded: bool = False) -> list[Span]:
-    """[first, last) of every tensor, in positions of each window, that its outputs need; all of padded layers."""
+def needed(program: Program, lengths: Positions, *, is_padded: bool = False, margin: int = 0) -> list[Span]:
+    """[first, last) of every tensor, in positions of each window, that its outputs need; all of padded layers.
+
+    ``margin`` is how many positions more are wanted at each end, where the window has bases for them: an altered window
+    that is longer by so much has outputs beyond the reference's.
+    """
     zeros = np.zeros_like(lengths)
     if is_padded:
         return [(zeros, lengths)] * (len(program.steps) + 1)
@@ -93,7 +97,10 @@ def needed(program: Program, lengths: Positions, is_padded: bool = False) -> lis
         for tensor, more in ((step.source, step.reach), (step.residual, 0)):
             if tensor is not None:
                 spans[tensor] = _hull(spans[tensor], (span[0] - more, span[1] + more))
-    return spans
+    return [
+        (np.maximum(first - margin, lost), np.minimum(last + margin, lengths - lost))
+        for (first, last), lost in zip(spans, program.least_lost, strict=True)
+    ]
 
 
 def altered(program: Program, windows: Windows) -> list[Span]:
@@ -107,13 +114,12 @@ def altered(program: Program, windows: Windows) -> list[Span]:
     return spans
 
 
-def computed(program: Program, windows: Windows, is_padded: bool = False) -> list[Span]:
+def computed(program: Program, windows: Windows, *, is_padded: bool = False, margin: int = 0) -> list[Span]:
     """[first, last) of every tensor that has to be computed: what is altered and needed. Below it the reference's
     values stand, from its end on they do, shifted."""
     spans = []
-    for (low, high), (first, last) in zip(
-        needed(program, windows.lengths, is_padded), altered(program, windows), strict=True
-    ):
+    wanted = needed(program, windows.lengths, is_padded=is_padded, margin=margin)
+    for (low, high), (first, last) in zip(wanted, altered(program, windows), strict=True):
         begin = np.clip(first, low, high)
         spans.append((begin, np.maximum(np.clip(last, low, high), begin)))
     return spans
