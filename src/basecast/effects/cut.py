@@ -46,7 +46,7 @@ class Cut(Frozen):
         assert isinstance(reach, LocalReach)  # as all that give splice sites
         weights = sum(x.numel() for network in scorer.package.networks for x in network.parameters())
         return cls(
-            bases=_TIMES_WORK[device] * int(WORK[device] / max(weights, 1)),
+            bases=int(WORK[device] / max(weights, 1)),
             window=reach.left + reach.right + 2 * scorer.settings.distance + 1,
             records=min(SHARD, _IN_A_PIPE) if through_pipe else SHARD,
             span=0 if through_pipe else SPAN,

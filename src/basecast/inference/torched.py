@@ -69,7 +69,7 @@ class TorchKernels:
             pieces.append(self._from(level.base, level.right, max(stop, begin), b))
         return torch.cat(pieces, dim=2) if len(pieces) > 1 else pieces[0]
 
-    def _from(self, base: Rows, shifts: Positions, a: int, b: int) -> Rows:
+    def _from(self, base: Float[Tensor, "1 channels base"], shifts: Positions, a: int, b: int) -> Rows:
         """The reference's rows at [a, b) of windows that stand anywhere in it."""
         rows = torch.from_numpy(shifts[:, None] + np.arange(a, b)).to(self._device)
         return base[0][:, rows].movedim(0, 1)
