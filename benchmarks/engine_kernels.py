@@ -298,14 +298,16 @@ def time_network(repeats: int) -> Table:
         alt[length // 2] = (alt[length // 2] + 1) % 4
     changes = [change_between(ref, alt) for ref, alt in zip(refs, alts, strict=True)]
     runners = {way: Runner(program, kernels) for way, kernels in ways_of_a_network(program)}
-    levels = {way: runner.reference(stretch, 0)[0] for way, runner in runners.items()}
+    levels = {way: runner.reference([stretch], 0)[0] for way, runner in runners.items()}
     found: dict[str, list[str]] = defaultdict(list)
     answers, worst = [], 0.0
     for given, is_altered in ((refs[:1], False), (refs[:8], False), (alts[:1], True), (alts, True)):
         one_hot, n = make_one_hot(torch.from_numpy(np.stack(given))), len(given)
         ways: dict[str, Run] = {"module": partial(network.embed, one_hot)}
         windows = (
-            Windows.altered(given, changes[:n], range(0, APART * n, APART)) if is_altered else Windows.whole(given)
+            Windows.altered(given, changes[:n], [0] * n, range(0, APART * n, APART))
+            if is_altered
+            else Windows.whole(given)
         )
         for way, runner in runners.items():
             ways[way] = partial(runner.embedding, windows, levels[way] if is_altered else None)

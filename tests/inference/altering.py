@@ -90,9 +90,7 @@ def table(program: Program, kernels: str, precision: str, method: str = "mixed")
         return Tuning(nanoseconds={_name(step, "", precision): {kernels: 1.0} for step in program.steps})
     rng, costs = np.random.default_rng(0), {}
     for step in program.steps:
-        usable = {
-            str(size): round(size * rng.uniform(0.3, 0.8), 1) for size in SIZES if size > step.weight.shape[2]
-        }
+        usable = {str(size): round(size * rng.uniform(0.3, 0.8), 1) for size in SIZES if size > step.weight.shape[2]}
         layer = _name(step, kernels, precision)
         if method == "mixed":
             costs[layer] = {"direct": 1.0, **usable}

@@ -55,7 +55,9 @@ def test_outside_a_contig_is_n() -> None:
 def test_precisions_are_close_and_not_the_same() -> None:
     """By torch's kernels: compiled ones compute in single precision where bf16 is allowed."""
     package = package_of("spliceai", seed=5)
-    found = {p: values(engine_of(package, precision=p, tuning=Tuning()), on(100, 600)) for p in ("fp64", "fp32", "bf16")}
+    found = {
+        p: values(engine_of(package, precision=p, tuning=Tuning()), on(100, 600)) for p in ("fp64", "fp32", "bf16")
+    }
     assert found["fp64"].dtype == np.float64
     assert found["fp32"].dtype == found["bf16"].dtype == np.float32
     assert 0 < np.abs(found["fp32"] - found["fp64"]).max() < 1e-5

@@ -195,9 +195,39 @@ def test_altered_windows_are_run_whole_where_their_stretch_does_not_fit(
         raise error()
 
     monkeypatch.setattr(Runner, what, limited)
-    found = engine_of(package, precision="fp64").evaluate(requests)
-    assert len(failed) == 2, "one stretch of each member"
-    assert batches == [3]
+    engine = engine_of(package, precision="fp64")
+    found = engine.evaluate(requests)
+    assert len(failed) == 2 * 2, "of each member: two altered windows together, then one"
+    assert batches == [1, 1, 1]
+    assert engine.largest_batch == 1
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one["splice"], other["splice"], rtol=0, atol=1e-12)
+    assert min(np.abs(expected[0]["splice"] - other["splice"]).max() for other in expected[1:]) > 1e-3
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError, cpu_allocation_error])
+def test_altered_windows_that_do_not_fit_are_halved_too(
+    error: Callable[[], BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, reference = package_of("spliceai"), on(100, 200)
+    alleles = [Haplotype(reference.source, "sequence", at, at + 1, encode("GG")) for at in range(140, 151)]
+    requests = [reference, *(replace(reference, source=allele, base=reference) for allele in alleles)]
+    expected = engine_of(package, precision="fp64", mode="valid").evaluate(requests)
+    batches, tried, run = counted(monkeypatch), [], Runner.embedding
+
+    def limited(self: Runner, windows: Windows, *levels: Any) -> Any:
+        tried.append(len(windows.lengths))
+        if len(windows.lengths) > 3:
+            raise error()
+        return run(self, windows, *levels)
+
+    monkeypatch.setattr(Runner, "embedding", limited)
+    engine = engine_of(package, precision="fp64")
+    found = engine.evaluate(requests)
+    assert tried == [10, 5, 2, 2, 2, 2, 2]  # two alleles are one
+    assert batches == [], "none is run whole"
+    assert engine.batch_was_halved
+    assert engine.largest_batch == 2
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one["splice"], other["splice"], rtol=0, atol=1e-12)
     assert min(np.abs(expected[0]["splice"] - other["splice"]).max() for other in expected[1:]) > 1e-3

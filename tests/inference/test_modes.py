@@ -102,14 +102,23 @@ def furthest(found: Found, expected: Found) -> float:
     return max(float(np.abs(found[key] - expected[key]).max()) for key in expected) / float(largest)
 
 
-@pytest.mark.parametrize("precision", TOLERANCE)
 @pytest.mark.parametrize("kernels", KERNELS)
-@pytest.mark.parametrize("name", ["tiny", "one_base_stages", "no_context", "wide", "80nt_relu"])
-def test_any_change_anywhere_in_all_three_modes(name: str, kernels: str, precision: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        ("tiny", "fp64"),
+        ("tiny", "fp32"),
+        ("one_base_stages", "fp64"),
+        ("no_context", "fp32"),
+        ("wide", "fp64"),
+        ("80nt_relu", "fp32"),
+    ],
+)
+def test_any_change_anywhere_in_all_three_modes(name: str, precision: str, kernels: str) -> None:
     """Order, batches and memory are those of a seed of the case's own."""
     rng = np.random.default_rng([*f"{name}{kernels}{precision}".encode()])
     few = precision == "fp64"
-    chosen, pairs = package(CONFIGS[name], members=2 if few else 1), random_pairs(rng, 10)
+    chosen, pairs = package(CONFIGS[name], members=2 if few and name == "tiny" else 1), random_pairs(rng, 7)
     requests = asked(pairs, rng)
     expected = by_modules(chosen, requests)
     for mode in MODES:
@@ -124,7 +133,7 @@ def test_any_change_anywhere_in_all_three_modes(name: str, kernels: str, precisi
 @pytest.mark.parametrize("precision", TOLERANCE)
 def test_the_kernels_that_are_found_here_agree_too(precision: str, link: str) -> None:
     rng = np.random.default_rng(3)
-    chosen, pairs = package(CONFIGS["80nt"], link), random_pairs(rng, 20)
+    chosen, pairs = package(CONFIGS["80nt"], link), random_pairs(rng, 10)
     requests = asked(pairs, rng)
     delta, valid, full = (evaluated(engine_of(chosen, mode, precision=precision), requests) for mode in MODES)
     assert furthest(delta, valid) < TOLERANCE[precision]
@@ -137,12 +146,12 @@ def test_the_kernels_that_are_found_here_agree_too(precision: str, link: str) ->
 def test_asked_again_with_other_requests_the_answer_is_the_same() -> None:
     """What is remembered, asked for alone, or asked for without its reference: all one value."""
     rng = np.random.default_rng(4)
-    chosen, pairs = package(CONFIGS["tiny"], members=2), random_pairs(rng, 12)
+    chosen, pairs = package(CONFIGS["tiny"], members=2), random_pairs(rng, 7)
     engine = engine_of(chosen, "delta")
     whole = by_modules(chosen, asked(pairs, rng))
     alone = [evaluated(engine_of(chosen, "delta"), [alt]) for _, alt in pairs]
-    engine.evaluate([ref for ref, _ in pairs[:6]])
-    late = evaluated(engine, asked(pairs[:9], rng)) | evaluated(engine, asked(pairs, rng))
+    engine.evaluate([ref for ref, _ in pairs[:4]])
+    late = evaluated(engine, asked(pairs[:6], rng)) | evaluated(engine, asked(pairs, rng))
     assert furthest(late, whole) < 1e-10
     for (_, alt), single in zip(pairs, alone, strict=True):
         np.testing.assert_allclose(single[id(alt)], whole[id(alt)], rtol=0, atol=1e-10)
@@ -154,7 +163,7 @@ def test_asked_again_with_other_requests_the_answer_is_the_same() -> None:
 @pytest.mark.parametrize("mode", ["delta", "valid"])
 def test_two_threads_give_the_bytes_that_one_gives(mode: str) -> None:
     rng = np.random.default_rng(10)
-    chosen, pairs = package(CONFIGS["wide"], members=2), random_pairs(rng, 16)
+    chosen, pairs = package(CONFIGS["wide"], members=2), random_pairs(rng, 10)
     requests = asked(pairs, rng)
     one, two = (engine_of(chosen, mode, KERNELS[0], precision="fp32", threads=n) for n in (1, 2))
     assert one.tuning == two.tuning
@@ -175,7 +184,7 @@ def one_base_wrong(batch: Any) -> Windows:
 @pytest.mark.parametrize("precision", TOLERANCE)
 def test_a_splice_one_base_off_is_caught(precision: str, kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(5)
-    chosen, pairs = package(CONFIGS["tiny"]), random_pairs(rng, 30)
+    chosen, pairs = package(CONFIGS["tiny"]), random_pairs(rng, 14)
     requests = asked(pairs, rng)
     expected = by_modules(chosen, requests)
     monkeypatch.setattr(engine_module, "windows_of", one_base_wrong)

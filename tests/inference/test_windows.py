@@ -30,7 +30,7 @@ def test_the_change_between_windows_makes_one_of_the_other(ref: Tokens, alt: Tok
 
 def test_altered_windows_hold_the_bases_that_differ() -> None:
     alts = [np.array([0, 3, 3, 1], np.uint8), np.array([2, 2], np.uint8)]
-    windows = Windows.altered(alts, [Change(1, 0, 2, 4), Change(2, 3, 0, 2)], [5, 7])
+    windows = Windows.altered(alts, [Change(1, 0, 2, 4), Change(2, 3, 0, 2)], [0, 0], [5, 7])
     assert [x.tolist() for x in windows.tokens] == [[3, 3], []]
     assert windows.lengths.tolist() == [4, 2]
     assert windows.starts.tolist() == [1, 2]
@@ -46,11 +46,16 @@ def test_what_is_needed_shrinks_to_the_outputs_layer_by_layer() -> None:
     assert spans[-1] == ([22, 22], [28, 38])
     assert ([4, 4], [46, 56]) in spans
     assert needed(PROGRAM, lengths, is_padded=True)[-1][1].tolist() == [50, 60]
+    more = needed(PROGRAM, lengths, margin=3)
+    assert [x.tolist() for x in more[0]] == [[0, 0], [50, 60]], "no more than there are"
+    for (low, high), (first, last), lost in zip(needed(PROGRAM, lengths), more, PROGRAM.least_lost, strict=True):
+        assert first.tolist() == [max(low[0] - 3, lost)] * 2
+        assert last.tolist() == [min(at + 3, length - lost) for at, length in zip(high, lengths, strict=True)]
 
 
 def test_what_a_change_alters_grows_layer_by_layer() -> None:
     alt = np.zeros(70, np.uint8)
-    windows = Windows.altered([alt, alt], [Change(30, 1, 1, 70), Change(35, 4, 0, 70)], [0, 0])
+    windows = Windows.altered([alt, alt], [Change(30, 1, 1, 70), Change(35, 4, 0, 70)], [0, 0], [0, 0])
     spans = [(low.tolist(), high.tolist()) for low, high in altered(PROGRAM, windows)]
     assert spans[0] == ([30, 35], [31, 35])
     assert ([26, 31], [35, 39]) in spans
@@ -61,7 +66,7 @@ def test_what_a_change_alters_grows_layer_by_layer() -> None:
 @FEW
 def test_what_is_computed_is_altered_and_needed(length: int, start: int, gained: int) -> None:
     gained, start = min(gained, length), min(start, length - min(gained, length))
-    windows = Windows.altered([np.zeros(length, np.uint8)], [Change(start, 1, gained, length)], [0])
+    windows = Windows.altered([np.zeros(length, np.uint8)], [Change(start, 1, gained, length)], [0], [0])
     spans = [needed(PROGRAM, windows.lengths), altered(PROGRAM, windows), computed(PROGRAM, windows)]
     for (low, high), (first, last), (begin, end) in zip(*spans, strict=True):
         both = set(range(int(low[0]), int(high[0]))) & set(range(int(first[0]), int(last[0])))

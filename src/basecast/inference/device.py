@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
@@ -46,12 +47,22 @@ def processor(device: torch.device | None = None) -> str:
     """What computes: the name of a GPU, or of the CPU."""
     if device is not None and device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    names = (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+    kinds = ("model name", "CPU implementer", "CPU part")
+    said = dict.fromkeys(line.replace("\t", "") for line in _lines("/proc/cpuinfo") if line.startswith(kinds))
+    return ", ".join(said) or platform.processor() or platform.machine()
 
 
-def available_memory() -> int:
-    """Bytes this process may still use: the machine's free memory within the cgroup's limit."""
+def without_tf32(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Within the block a GPU's convolutions keep single precision, in the whole process: not from several threads."""
+    if device.type != "cuda":
+        return contextlib.nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+
+
+def available_memory(device: torch.device | None = None) -> int:
+    """Bytes this process may still use: a GPU's free memory, or the machine's within the cgroup's limit."""
+    if device is not None and device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
     free = 2**32
     for line in _lines("/proc/meminfo"):
         if line.startswith("MemAvailable:"):

@@ -24,10 +24,10 @@ from basecast.inference.ensemble import Answer, Values
 from basecast.inference.members import LoadedMember, Members, Precision
 from basecast.inference.remembered import Remembered
 from basecast.inference.request import Request, Window, asked, flip
-from basecast.inference.sharing import Altered, Stretch, is_one_stretch, shared, windows_of
+from basecast.inference.sharing import Placed, Stretch, batches, is_one_stretch, shared, together, windows_of
 from basecast.inference.threads import Threads
 from basecast.inference.tiling import Tile, preferred_tile, tiles
-from basecast.inference.tuning import Tuning
+from basecast.inference.tuning import Tuning, measured
 from basecast.spec import Input, LocalReach
 from basecast.zoo.package import Package
 
@@ -43,7 +43,7 @@ class Engine:
     Args:
         package: the model.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``fp32`` (TF32 off), ``bf16`` (autocast) or ``fp64``.
+        precision: ``fp32`` (TF32 off), ``bf16`` (compiled kernels compute fp32 then, which is faster) or ``fp64``.
         mode: ``valid`` computes what the outputs need, layer by layer; ``delta`` of a request with a ``base`` only what
             differs from it as well; ``full`` keeps each layer at the window's length by zero padding, as published code
             does. All give the same values.
@@ -70,7 +70,7 @@ class Engine:
         self.package, self.spec = package, package.spec
         self.device, self.precision, self.mode, self.calibrated = choose_device(device), precision, mode, calibrated
         self.threads = threads or available_threads()
-        self.memory, self.tile = memory or available_memory() // 2, tile
+        self.memory, self.tile = memory or available_memory(self.device) // 2, tile
         if mode == "full" and not isinstance(self.spec.reach, LocalReach):
             raise UsageError(f"{self.spec.name} sees whole windows: there is no mode 'full' beside 'valid' for it")
         shared = {"device": str(self.device), "precision": precision, "mode": mode, "calibrated": calibrated}
@@ -109,7 +109,8 @@ class Engine:
     def tuning(self) -> Tuning:
         """The kernels that are used; where none are given, the fastest are found first."""
         if self._tuning is None:
-            self._tuning = Tuning.of(engine._members.measured() for engine in {self._final, *self._nodes.values()})
+            programs = [p for engine in {self._final, *self._nodes.values()} for p in engine._members.programs]
+            self._tuning = measured(programs, self.device, self.precision)
         return self._tuning
 
     def use(self, tuning: Tuning) -> None:
@@ -226,7 +227,7 @@ class Engine:
         """Go on with half a batch that did not fit."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        self.largest_batch, self.batch_was_halved = size // 2, True
+        self.largest_batch, self.batch_was_halved = min(self.largest_batch, size // 2), True
 
     def _forward(self, batch: list[Window], names: tuple[str, ...], chosen: Mapping[str, list[int]]) -> list[Values]:
         conditions = self._conditions(batch)
@@ -244,45 +245,52 @@ class Engine:
     def _altered(
         self, found: Sequence[Stretch], names: tuple[str, ...], chosen: Mapping[str, list[int]]
     ) -> Iterator[tuple[bytes, Values]]:
-        """Windows of stretches, reference and altered, by their keys; none of a stretch that does not fit."""
-        alike_only = bool(found) and self._members.alike_only
-        together = [stretch.together(alike_only, self._largest(stretch)) for stretch in found]
-        pieces = [
-            partial(self._stretch, one, stretch, batches, names, chosen)
-            for stretch, batches in zip(found, together, strict=True)
-            for one in self._members.each
-        ]
-        ran = self._pool.each(pieces)
-        for stretch, batches in zip(found, together, strict=True):
-            answers = [self._answer(names, chosen) for _ in range(len(batches) + 1)]
-            parts = [next(ran) for _ in self._members.each]
-            if any(part is None for part in parts):
-                largest = max(map(len, batches))
+        """Windows of stretches, reference and altered, by their keys; none of stretches that do not fit."""
+        if not found:
+            return
+        alike_only = self._members.alike_only
+        groups = together(found, 0 if alike_only else self.longest_stretch)
+        parted = [batches(group, self._largest(group), alike_only=alike_only) for group in groups]
+        ran = self._pool.each(
+            [
+                partial(self._group, one, group, parts, names, chosen)
+                for group, parts in zip(groups, parted, strict=True)
+                for one in self._members.each
+            ]
+        )
+        for group, parts in zip(groups, parted, strict=True):
+            answers = [self._answer(names, chosen) for _ in range(len(group) + len(parts))]
+            given = [next(ran) for _ in self._members.each]
+            if any(values is None for values in given):
+                largest = max(map(len, parts))
                 if largest > 1:
                     self._halve(largest)
-                    yield from self._altered([stretch], names, chosen)
+                if len(group) > 1 or largest > 1:
+                    for stretch in group:
+                        yield from self._altered([stretch], names, chosen)
                 continue  # the reference itself does not fit: these windows are run whole
-            for part in parts:
-                for answer, values in zip(answers, part or (), strict=True):
-                    answer.add(values)
-            yield from _by_key(stretch, batches, answers)
+            for values in given:
+                for answer, each in zip(answers, values or (), strict=True):
+                    answer.add(each)
+            yield from _by_key(group, parts, answers)
 
-    def _stretch(
+    def _group(
         self,
         one: LoadedMember,
-        stretch: Stretch,
-        batches: Sequence[Sequence[tuple[Altered, int]]],
+        group: Sequence[Stretch],
+        parts: Sequence[Sequence[Placed]],
         names: tuple[str, ...],
         chosen: Mapping[str, list[int]],
     ) -> list[dict[str, Tensor]] | None:
-        """What one member gives for the stretch and for each batch of altered windows; None where it does not fit."""
+        """What one member gives for each stretch, then each batch of altered windows; None where it does not fit."""
         answer = self._answer(names, chosen)
         try:
             with one.arithmetic():
-                levels, embedding = one.runner.reference(stretch.tokens, stretch.growth)
-                found = [answer.of(one.member, one.network, lambda: embedding)]
-                for batch in batches:
-                    embed = partial(one.runner.embedding, windows_of(batch), levels)
+                growth = max(stretch.growth for stretch in group)
+                levels, embeddings = one.runner.reference([stretch.tokens for stretch in group], growth)
+                found = [answer.of(one.member, one.network, x.contiguous) for x in embeddings]
+                for part in parts:
+                    embed = partial(one.runner.embedding, windows_of(part), levels)
                     found.append(answer.of(one.member, one.network, embed))
                 one.runner.release(levels)
                 return found
@@ -303,9 +311,9 @@ class Engine:
     def _answer(self, names: tuple[str, ...], chosen: Mapping[str, list[int]]) -> Answer:
         return Answer(self.spec, names, chosen, self.calibrated, self.device)
 
-    def _largest(self, stretch: Stretch) -> int:
+    def _largest(self, group: Sequence[Stretch]) -> int:
         """Altered windows at once: as many as memory takes, and on a CPU as leave their tensors in its cache."""
-        size = max(pair.alt.tokens.size for pair, _ in stretch.pairs)
+        size = max(pair.alt.tokens.size for stretch in group for pair, _ in stretch.pairs)
         fits = self.memory // 4 // (self._members.bytes_a_base * size * self._pool.n)
         useful = _PATCHES // size if self.device.type == "cpu" else self.largest_batch
         return max(min(fits, useful, self.largest_batch), 1)
@@ -372,14 +380,18 @@ class Engine:
 
 
 def _by_key(
-    stretch: Stretch, batches: Sequence[Sequence[tuple[Altered, int]]], answers: Sequence[Answer]
+    group: Sequence[Stretch], parts: Sequence[Sequence[Placed]], answers: Sequence[Answer]
 ) -> Iterator[tuple[bytes, Values]]:
-    """Windows of a stretch: of the reference cut from the whole, then altered ones batch by batch."""
-    whole, *parts = answers
-    reference = whole.values()[0]
-    context = stretch.tokens.size - len(next(iter(reference.values())))
-    for pair, offset in stretch.pairs:
-        end = offset + pair.ref.tokens.size - context
-        yield pair.ref.key, {name: x[offset:end].copy() for name, x in reference.items()}
-    for part, batch in zip(parts, batches, strict=True):
-        yield from zip((pair.alt.key for pair, _ in batch), part.values(), strict=True)
+    """Windows of stretches: of each reference cut from the whole, then altered ones batch by batch."""
+    done: set[bytes] = set()
+    for stretch, answer in zip(group, answers, strict=False):
+        (reference,) = answer.values()
+        context = stretch.tokens.size - len(next(iter(reference.values())))
+        for pair, offset in stretch.pairs:
+            if pair.ref.key in done:
+                continue
+            done.add(pair.ref.key)
+            end = offset + pair.ref.tokens.size - context
+            yield pair.ref.key, {name: x[offset:end].copy() for name, x in reference.items()}
+    for part, answer in zip(parts, answers[len(group) :], strict=True):
+        yield from zip((pair.alt.key for pair, *_ in part), answer.values(), strict=True)

@@ -8,15 +8,19 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from basecast.genome.sequence import Tokens
 from basecast.inference.compiled import CompiledKernels
+from basecast.inference.device import without_tf32
+from basecast.inference.native.library import available
+from basecast.inference.native.library import padded as padded_channels
 from basecast.inference.program import Program, program_of
 from basecast.inference.runner import Kernels, Runner
 from basecast.inference.torched import TorchKernels
-from basecast.inference.tuning import Tuning, measured
+from basecast.inference.tuning import Tuning
 from basecast.inference.windows import Windows
 from basecast.models.layers import Convolution, make_one_hot, padded
 from basecast.models.network import Network
@@ -44,7 +48,7 @@ class LoadedMember:
         if self.program is None:
             return
         kernels: Kernels
-        if tuning.instructions:
+        if tuning.compiles(self.program, self._precision):
             kernels = CompiledKernels(self.program, self.dtype, tuning)
         else:
             dtype = torch.bfloat16 if self._precision == "bf16" else self.dtype
@@ -75,8 +79,7 @@ class LoadedMember:
             if self._is_padded and self.program is None:
                 stack.enter_context(padded(self.network))
             stack.enter_context(torch.inference_mode())
-            if self._device.type == "cuda":  # of the whole process: not from several threads
-                stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
+            stack.enter_context(without_tf32(self._device))
             stack.enter_context(torch.autocast(self._device.type, torch.bfloat16, enabled=is_mixed))
             torch.set_num_threads(1)  # windows and members have their threads: see Threads
             try:
@@ -95,8 +98,10 @@ class Members:
         networks = [member.network for member in self.each]
         widest = max((m.out_channels for n in networks for m in n.modules() if isinstance(m, Convolution)), default=64)
         itemsize = self.each[0].dtype.itemsize
+        if device.type == "cpu" and available():
+            widest = padded_channels(widest, available()[0], np.dtype(f"f{itemsize}"))
         self.bytes_a_base = itemsize * widest * _LIVE_TENSORS
-        self.bytes_a_level = itemsize * widest * max((len(p.steps) for p in self.programs), default=1)
+        self.bytes_a_level = itemsize * widest * (1 + max((len(p.steps) for p in self.programs), default=1))
 
     @property
     def programs(self) -> list[Program]:
@@ -112,10 +117,6 @@ class Members:
     def alike_only(self) -> bool:
         """Whether windows that are run together must need the same positions."""
         return any(member.runner.kernels.alike_only for member in self.each)
-
-    def measured(self) -> Tuning:
-        """The fastest kernels here."""
-        return measured(self.programs, self.device, self.precision)
 
     def use(self, tuning: Tuning) -> None:
         """Compute by these kernels.

@@ -6,9 +6,8 @@ it is folded into its weights; an addition becomes the residual of the convoluti
 
 from __future__ import annotations
 
-import contextlib
 import operator
-from collections.abc import Iterator
+import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,23 +89,36 @@ def program_of(network: Network) -> Program | None:
     """The steps of a network whose embedding is its ``stages`` and their ``join``; None where it has other parts."""
     if not network.stages():
         return None
+    stretch = _Stretch(network)
     try:
-        with _unchecked():
-            graph = _Tracer().trace(_Stretch(network))
-        return _Fusion(network, graph).program()
-    except (_UnknownPartError, fx.proxy.TraceError):
+        with _tracing:
+            traced = fx.GraphModule(stretch, _Tracer().trace(stretch))
+    except Exception:  # what cannot be traced fails in many ways, and runs well as a module
+        return None
+    traced.graph.eliminate_dead_code()
+    try:
+        return _Fusion(stretch, traced.graph).program()
+    except _UnknownPartError:
         return None
 
 
-@contextlib.contextmanager
-def _unchecked() -> Iterator[None]:
-    """Without run-time checks of shapes: what is traced has none."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    try:
-        yield
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", before)
+class _Tracing:
+    """One trace at a time, for it changes ``nn.Module`` itself, and without checks of shapes: there are none."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._before = jaxtyping.config.jaxtyping_disable
+        jaxtyping.config.update("jaxtyping_disable", True)
+
+    def __exit__(self, *_: object) -> None:
+        jaxtyping.config.update("jaxtyping_disable", self._before)
+        self._lock.release()
+
+
+_tracing = _Tracing()
 
 
 class _UnknownPartError(Exception):
@@ -147,14 +159,16 @@ class _Value:
 
 
 class _Fusion:
-    def __init__(self, network: Network, graph: fx.Graph) -> None:
-        self._modules = dict(_Stretch(network).named_modules())
+    def __init__(self, stretch: _Stretch, graph: fx.Graph) -> None:
+        self._modules = dict(stretch.named_modules())
         self._graph = graph
         self._steps: list[Step] = []
         self._values: dict[fx.Node, _Value] = {}
 
     def program(self) -> Program:
         for node in self._graph.nodes:
+            if node.kwargs:
+                raise _UnknownPartError
             if node.op == "placeholder":
                 self._values[node] = _Value(0, 0)
             elif node.op == "call_module":
@@ -179,12 +193,16 @@ class _Fusion:
     def _last(self, node: fx.Node) -> _Value | None:
         """The node's value if the newest step made it and nothing was done to it since."""
         value = self._value(node)
+        if not self._steps:
+            return None
         is_newest = value.tensor == len(self._steps) and value.is_plain and value.lost == self._steps[-1].lost
         return value if is_newest else None
 
     def _module(self, module: nn.Module, node: fx.Node) -> _Value:
         given = _node(node.args[0])
         value = self._value(given)
+        if getattr(module, "inplace", False):  # it would write into what others read
+            raise _UnknownPartError
         if isinstance(module, Convolution):
             return self._convolution(module, value)
         if isinstance(module, _NOTHING):
@@ -231,7 +249,7 @@ class _Fusion:
     def _sum(self, node: fx.Node) -> _Value:
         """The newest convolution with the other summand as its residual."""
         for one, other in (node.args, node.args[::-1]):
-            if isinstance(one, fx.Node) and isinstance(other, fx.Node):
+            if isinstance(one, fx.Node) and isinstance(other, fx.Node) and one is not other:
                 value, added = self._last(one), self._value(other)
                 is_free = len(one.users) - _shapes_read(one) == 1 and value is not None
                 if is_free and added.is_plain and self._steps[-1].residual is None and self._steps[-1].after is None:
@@ -244,11 +262,14 @@ class _Fusion:
 
 
 def _soonest(steps: list[Step]) -> list[Step]:
-    """The same steps, each as soon as what it reads is there: tensors are then kept for a short time."""
-    depth = [0]
+    """The steps that the last one needs, each as soon as what it reads is there: tensors are then kept a short time."""
+    depth, wanted = [0], {len(steps)}
     for step in steps:
         depth.append(1 + max(depth[step.source], depth[step.residual or 0]))
-    order = sorted(range(1, len(depth)), key=depth.__getitem__)
+    for n in range(len(steps), 0, -1):
+        if n in wanted:
+            wanted |= {steps[n - 1].source, steps[n - 1].residual or 0}
+    order = sorted(wanted - {0}, key=lambda n: (depth[n], n))
     number = {0: 0} | {old: new for new, old in enumerate(order, start=1)}
     moved = [steps[old - 1] for old in order]
     return [

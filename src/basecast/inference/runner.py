@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from basecast.genome.sequence import Tokens
@@ -27,7 +28,8 @@ class Level:
     Attributes:
         rows: the windows' own, as the kernels keep them.
         first, last: in positions of each window.
-        base, n_base: the reference's rows, None where the windows are whole, and how many they are.
+        base: the reference's rows, None where the windows are whole.
+        low, high: which of them are of the window's own stretch.
         left, right: a position below ``first`` is row ``position + left`` of the reference's, from ``last`` on
             ``position + right``.
     """
@@ -36,7 +38,8 @@ class Level:
     first: Positions
     last: Positions
     base: Any
-    n_base: int
+    low: Positions
+    high: Positions
     left: Positions
     right: Positions
 
@@ -47,8 +50,8 @@ class Level:
         is_empty = first >= last
         first, last = first - reach, last + reach
         left, right = np.minimum(last, self.first) + self.left, np.maximum(first, self.last) + self.right
-        is_left = (first >= self.first) | ((first + self.left >= 0) & (left <= self.n_base))
-        is_right = (last <= self.last) | ((right >= 0) & (last + self.right <= self.n_base))
+        is_left = (first >= self.first) | ((first + self.left >= self.low) & (left <= self.high))
+        is_right = (last <= self.last) | ((right >= self.low) & (last + self.right <= self.high))
         return bool((is_left & is_right | is_empty).all())
 
 
@@ -70,8 +73,8 @@ class Kernels(Protocol):
     def release(self, rows: Any) -> None:
         """Rows that are not used any more."""
 
-    def read(self, level: Level, first: Positions, last: Positions) -> Tensor:
-        """(windows, channels, positions) of windows of which as many positions are read."""
+    def read(self, level: Level, first: Positions, last: Positions) -> list[Tensor]:
+        """(channels, positions) of each window."""
 
 
 class Runner:
@@ -87,23 +90,23 @@ class Runner:
         level = self._levels(windows, reference, keep=False)[-1]
         found = self._read(level, windows)
         self.kernels.release(level.rows)
-        return found
+        return torch.stack(found)
 
-    def reference(self, tokens: Tokens, growth: int) -> tuple[list[Level], Tensor]:
-        """Every tensor of a stretch, for windows to be altered from, and its embedding, (1, channels, outputs).
+    def reference(self, tokens: Sequence[Tokens], growth: int) -> tuple[list[Level], list[Tensor]]:
+        """Every tensor of stretches, for windows to be altered from, and of each the embedding, (1, channels, outputs).
 
         ``growth`` is by how many bases altered windows are longer at most.
         """
-        windows = Windows.whole([tokens])
+        windows = Windows.whole(tokens)
         levels = self._levels(windows, None, keep=True, margin=max(growth, 0))
-        return levels, self._read(levels[-1], windows)
+        return levels, [embedding[None] for embedding in self._read(levels[-1], windows)]
 
     def release(self, levels: Sequence[Level]) -> None:
         """Give back what ``reference`` gave; it is not to be used any more."""
         for level in levels:
             self.kernels.release(level.rows)
 
-    def _read(self, level: Level, windows: Windows) -> Tensor:
+    def _read(self, level: Level, windows: Windows) -> list[Tensor]:
         return self.kernels.read(level, self.program.reach + 0 * windows.lengths, windows.lengths - self.program.reach)
 
     def _levels(self, windows: Windows, reference: Sequence[Level] | None, keep: bool, margin: int = 0) -> list[Any]:
@@ -129,6 +132,9 @@ class Runner:
     @staticmethod
     def _level(rows: Any, span: Span, windows: Windows, base: Level | None) -> Level:
         if base is None:
-            return Level(rows, *span, None, 0, windows.offsets, windows.offsets)
-        left = windows.offsets - base.first[0]
-        return Level(rows, *span, base.rows, int(base.last[0] - base.first[0]), left, left - windows.growths)
+            none = windows.offsets
+            return Level(rows, *span, None, none, none, none, none)
+        sizes = base.last - base.first
+        low, high = ((np.cumsum(sizes) - x)[windows.stretches] for x in (sizes, 0 * sizes))
+        left = low + windows.offsets - base.first[windows.stretches]
+        return Level(rows, *span, base.rows, low, high, left, left - windows.growths)

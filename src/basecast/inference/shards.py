@@ -287,7 +287,8 @@ def _read(header: Path) -> dict[str, Any]:
         return {name: said[name] for name in ("plan", "assembly", "chosen", "notes", "count")}
     except (ValueError, TypeError, KeyError):
         raise UsageError(
-            f"{header} is damaged or not of basecast: give another --work-dir, or --restart to remove it and begin anew"
+            f"{header} is damaged or not of basecast as it is now: give another --work-dir, or --restart to remove it "
+            "and begin anew"
         ) from None
 
 

@@ -38,19 +38,38 @@ class Stretch:
         """By how many bases an altered window is longer than what it replaces, at most."""
         return max(pair.change.gained - pair.change.lost for pair, _ in self.pairs)
 
-    def together(self, alike_only: bool, largest: int) -> list[list[tuple[Altered, int]]]:
-        """The altered windows in batches of one length, or, with ``alike_only``, of one change."""
-        groups: dict[tuple[Change, int] | int, list[tuple[Altered, int]]] = {}
-        for pair, offset in self.pairs:
+
+Placed = tuple[Altered, int, int]
+"""An altered window, which of several stretches its reference is in, and where that begins there."""
+
+
+def together(found: Sequence[Stretch], most: int) -> list[list[Stretch]]:
+    """Neighbouring stretches of up to ``most`` bases in all: they are run at once."""
+    groups: list[list[Stretch]] = []
+    size = 0
+    for stretch in found:
+        if not groups or size + stretch.tokens.size > most:
+            groups.append([])
+            size = 0
+        groups[-1].append(stretch)
+        size += stretch.tokens.size
+    return groups
+
+
+def batches(group: Sequence[Stretch], largest: int, *, alike_only: bool) -> list[list[Placed]]:
+    """The altered windows in batches of one length, or, with ``alike_only``, of one change."""
+    alike: dict[tuple[Change, int] | int, list[Placed]] = {}
+    for which, stretch in enumerate(group):
+        for pair, offset in stretch.pairs:
             key = (pair.change, pair.ref.tokens.size) if alike_only else pair.change.length
-            groups.setdefault(key, []).append((pair, offset))
-        return [alike[i : i + largest] for alike in groups.values() for i in range(0, len(alike), largest)]
+            alike.setdefault(key, []).append((pair, which, offset))
+    return [same[i : i + largest] for same in alike.values() for i in range(0, len(same), largest)]
 
 
-def windows_of(batch: Sequence[tuple[Altered, int]]) -> Windows:
+def windows_of(batch: Sequence[Placed]) -> Windows:
     """A batch as the runner takes it."""
-    pairs, offsets = zip(*batch, strict=True)
-    return Windows.altered([pair.alt.tokens for pair in pairs], [pair.change for pair in pairs], offsets)
+    pairs, stretches, offsets = zip(*batch, strict=True)
+    return Windows.altered([pair.alt.tokens for pair in pairs], [pair.change for pair in pairs], stretches, offsets)
 
 
 def is_one_stretch(spec: ModelSpec) -> bool:

@@ -42,19 +42,19 @@ class TorchKernels:
         step, (a, b, length) = self._steps[number - 1], _same(first, last, lengths)
         low, high = a - step.reach, b + step.reach
         if a == b:
-            return self.empty(len(first), step.channels)
+            return self._empty(len(first), step.channels)
         x = self._span(source, max(low, 0), min(high, length))
         outside = (max(-low, 0), max(high - length, 0))
         return step(x, outside, None if residual is None else self._span(residual, a, b))
 
-    def read(self, level: Level, first: Positions, last: Positions) -> Tensor:
+    def read(self, level: Level, first: Positions, last: Positions) -> list[Tensor]:
         found = self._span(level, *_same(first, last))
-        return found.float() if self._dtype == torch.bfloat16 else found
+        return list(found.float() if self._dtype == torch.bfloat16 else found)
 
     def release(self, rows: Rows) -> None:
         """Torch keeps memory by itself."""
 
-    def empty(self, n: int, channels: int) -> Rows:
+    def _empty(self, n: int, channels: int) -> Rows:
         """No rows of ``n`` windows."""
         return torch.empty(n, channels, 0, device=self._device, dtype=self._dtype)
 

@@ -1,4 +1,4 @@
-"""Which way of computing a convolution is the fastest here: measured once a run, then part of its plan."""
+"""Which way of computing a convolution is the fastest here: measured once a machine, then part of a run's plan."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from pydantic import Field, ValidationError
 
 from basecast.errors import InputError, UsageError
 from basecast.files import built_once, cache_folder, whole_file
-from basecast.inference.device import processor
+from basecast.inference.device import processor, without_tf32
 from basecast.inference.native import library
 from basecast.inference.native.library import DIRECT, ITEM, SIZES, Layer
 from basecast.inference.native.memory import rows
@@ -30,6 +31,7 @@ _REPEATS = 5
 _PHASES = 12
 _BLOCKS = 3 * _PHASES
 _POSITIONS = 5_000
+_SPECTRUM = 2**23  # bytes of a layer's weights by the Fourier method: every size that is used has its own
 _SHORTEST = 1.5  # a Fourier block of fewer rows than this times the taps gives too little
 
 
@@ -40,7 +42,7 @@ class Tuning(Frozen):
     """
 
     instructions: str = Field("", description="of the compiled kernels; empty: torch computes")
-    nanoseconds: dict[str, dict[str, float]] = Field(
+    nanoseconds: dict[str, dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]]] = Field(
         default_factory=dict,
         description="by taps x inputs x outputs x bits of a layer: what an output row costs by the direct method, and "
         "what a block costs by the Fourier method, by the block's rows; of torch an output row by conv1d and conv2d",
@@ -54,19 +56,10 @@ class Tuning(Frozen):
             InputError: it is none.
         """
         try:
-            return cls.model_validate_json(path.read_text())
-        except ValidationError as error:
-            problem = error.errors()[0]
-            raise InputError(f"{path} is no kernel table ({problem['msg']}): remove it to have one measured") from None
-
-    @classmethod
-    def of(cls, tables: Iterable[Tuning]) -> Tuning:
-        """One table of those of several packages, for one machine."""
-        found = list(tables)
-        return cls(
-            instructions=max(table.instructions for table in found),
-            nanoseconds={k: v for table in found for k, v in table.nanoseconds.items()},
-        )
+            return cls.model_validate_json(path.read_bytes())
+        except ValueError as error:
+            problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+            raise InputError(f"{path} is no kernel table ({problem}): remove it to have one measured") from None
 
     def write(self, path: Path) -> None:
         """The table as JSON."""
@@ -90,10 +83,23 @@ class Tuning(Frozen):
                 "pin one that all machines have with --tuning FILE"
             )
         for step in (step for program in programs for step in program.steps):
-            if not self.nanoseconds.get(name := _name(step, self.instructions, precision)) or not library.can_run(step):
+            names = [_name(step, instructions, precision) for instructions in (self.instructions, "")]
+            if not any(self.nanoseconds.get(name) for name in names):
                 raise UsageError(
-                    f"the kernel table has no layer {name}: it was measured for another model or precision"
+                    f"the kernel table has no layer {names[0]}: it was measured for another model or precision"
                 )
+            methods = {"direct", *(str(size) for size in SIZES if size >= step.weight.shape[2])}
+            if unknown := set(self.nanoseconds.get(names[0], {})) - methods:
+                raise UsageError(
+                    f"the kernel table has {min(unknown)!r} for layer {names[0]}, not one of {sorted(methods)}"
+                )
+
+    def compiles(self, program: Program, precision: str) -> bool:
+        """Whether the compiled kernels compute the program; otherwise torch does."""
+        return bool(self.instructions) and all(
+            self.nanoseconds.get(_name(step, self.instructions, precision)) and library.can_run(step)
+            for step in program.steps
+        )
 
     def compiled(self, step: Step, outputs: Int[np.ndarray, " windows"], precision: str) -> Int[np.ndarray, " windows"]:
         """The compiled method that takes least for so many output rows, window by window."""
@@ -123,18 +129,20 @@ def measured(programs: Iterable[Program], device: torch.device, precision: str) 
     A layer is measured once on a type of machine and then remembered in the cache, for the table decides the last bits.
     """
     steps = [step for program in programs for step in program.steps]
-    if device.type == "cpu" and library.available() and all(library.can_run(step) for step in steps):
-        instructions = library.available()[0]
-        costs: Callable[[Step], dict[str, float]] = partial(_compiled, precision=precision, instructions=instructions)
-        machine = [processor(), instructions, library.digest()]
-    elif precision == "fp64":  # exactness is asked for, not speed
+    is_compiled = device.type == "cpu" and bool(library.available())
+    if not is_compiled and precision == "fp64":  # exactness is asked for, not speed
         return Tuning()
-    else:
-        instructions, dtype = "", torch.bfloat16 if precision == "bf16" else torch.float32
-        costs = partial(_of_torch, device=device, dtype=dtype)
-        machine = [processor(device), torch.__version__, precision]
+    instructions = library.available()[0] if is_compiled else ""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    machine = [processor(device), instructions, library.digest() if is_compiled else torch.__version__]
     folder = cache_folder("kernels", hashlib.sha256(repr(machine).encode()).hexdigest()[:16])
-    layers = {_name(step, instructions, precision): step for step in steps}
+
+    def costs(step: Step) -> dict[str, float]:
+        if is_compiled and library.can_run(step):
+            return _compiled(step, precision, instructions)
+        return _of_torch(step, device, dtype)
+
+    layers = {_name(step, instructions if library.can_run(step) else "", precision): step for step in steps}
     found = {}
     for name in sorted(layers):
         path = built_once(folder / f"{name}.json", lambda to, step=layers[name]: to.write_text(json.dumps(costs(step))))  # type: ignore[misc]
@@ -145,7 +153,7 @@ def measured(programs: Iterable[Program], device: torch.device, precision: str) 
 def _of_torch(step: Step, device: torch.device, dtype: torch.dtype) -> dict[str, float]:
     """Nanoseconds of an output row by each of torch's ways, on one thread."""
     x = torch.ones(1, step.weight.shape[1], _POSITIONS + 2 * step.reach, device=device, dtype=dtype)
-    bare = replace(step, scale=None, before=None, after=None)
+    bare = replace(step, scale=None, shift=None, before=None, after=None)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -160,9 +168,9 @@ def _compiled(step: Step, precision: str, instructions: str) -> dict[str, float]
     """Nanoseconds of an output row by the direct method, and of a block by the Fourier method, by the block's rows."""
     dtype = np.dtype(np.float64 if precision == "fp64" else np.float32)
     _, inputs, taps = step.weight.shape
-    wide = replace(step, dilation=_PHASES, scale=None, before=None, after=None)
+    wide = replace(step, dilation=_PHASES, scale=None, shift=None, before=None, after=None)
     costs = {}
-    for method in (DIRECT, *(size for size in SIZES if size >= _SHORTEST * taps and taps > 1)):
+    for method in _methods(step):
         layer = Layer(wide, method, instructions, dtype)
         n = layer.gives * (_BLOCKS if method else 1)
         source = rows(n + _PHASES * (taps - 1), library.padded(inputs, instructions, dtype), dtype)
@@ -177,6 +185,13 @@ def _compiled(step: Step, precision: str, instructions: str) -> dict[str, float]
     return costs
 
 
+def _methods(step: Step) -> list[int]:
+    """How the library may compute a layer: directly, or by blocks that are longer than its taps."""
+    taps = step.weight.shape[2]
+    fit = _SPECTRUM // (8 * step.weight[:, :, 0].numel())
+    return [DIRECT, *(size for size in SIZES if size >= _SHORTEST * taps and taps > 1 and size // 2 + 1 <= fit)]
+
+
 def _rounded(seconds: float) -> float:
     """Nanoseconds, three digits."""
     return float(f"{1e9 * seconds:.3g}")
@@ -188,7 +203,7 @@ def _fastest(run: Callable[[], object], device: torch.device) -> float:
 
 def _elapsed(run: Callable[[], object], device: torch.device) -> float:
     began = time.perf_counter()
-    with torch.inference_mode():
+    with torch.inference_mode(), without_tf32(device):
         run()
     if device.type == "cuda":
         torch.cuda.synchronize(device)

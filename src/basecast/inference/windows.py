@@ -48,18 +48,20 @@ def _alike(a: Tokens, b: Tokens) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
-    """Windows that are run together: whole ones, or ones that differ from a stretch of reference.
+    """Windows that are run together: whole ones, or ones that differ from stretches of reference.
 
     Attributes:
         lengths: bases of each.
         tokens: the bases that differ, all of a whole one.
         starts: where these begin in each.
-        offsets, growths: where each window begins in the stretch, and by how much it is longer than what it replaces.
+        stretches: which stretch each differs from.
+        offsets, growths: where each window begins in it, and by how much it is longer than what it replaces.
     """
 
     lengths: Positions
     tokens: Sequence[Tokens]
     starts: Positions
+    stretches: Positions
     offsets: Positions
     growths: Positions
 
@@ -67,15 +69,18 @@ class Windows:
     def whole(cls, tokens: Sequence[Tokens]) -> Windows:
         """Windows that share nothing."""
         zeros = np.zeros(len(tokens), np.int64)
-        return cls(np.array([x.size for x in tokens], np.int64), tokens, zeros, zeros, zeros)
+        return cls(np.array([x.size for x in tokens], np.int64), tokens, zeros, zeros, zeros, zeros)
 
     @classmethod
-    def altered(cls, alts: Sequence[Tokens], changes: Sequence[Change], offsets: Sequence[int]) -> Windows:
-        """Windows ``alts`` that differ by ``changes`` from those that begin at ``offsets`` of a stretch."""
+    def altered(
+        cls, alts: Sequence[Tokens], changes: Sequence[Change], stretches: Sequence[int], offsets: Sequence[int]
+    ) -> Windows:
+        """Windows ``alts`` that differ by ``changes`` from those that begin at ``offsets`` of some ``stretches``."""
         return cls(
             np.array([x.length for x in changes], np.int64),
             [alt[x.start : x.start + x.gained] for alt, x in zip(alts, changes, strict=True)],
             np.array([x.start for x in changes], np.int64),
+            np.array(stretches, np.int64),
             np.array(offsets, np.int64),
             np.array([x.gained - x.lost for x in changes], np.int64),
         )

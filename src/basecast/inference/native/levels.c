@@ -1,3 +1,6 @@
+/* Of the structures that convolution.c is given: library.py holds it against its own. */
+int layout(void) { return 1; }
+
 /* Which of the library's instruction sets this processor has, and its system keeps the registers of; "" is none. */
 const char *best_level(void) {
 #if defined(__x86_64__)

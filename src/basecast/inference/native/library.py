@@ -18,6 +18,7 @@ SIZES = (32, 64, 128, 256)
 """Rows of a block of the Fourier method."""
 
 _LIBRARY = "_convolution.so"
+_LAYOUT = 1  # of ITEM and of what a Layer describes, as levels.c says it
 _BYTES = {"avx512": 64, "avx2": 32, "neon": 16}
 _DIRECT_ROWS = 192  # outputs of a block of the direct method: what it reads stays in the first cache
 _BESIDE = 6  # blocks that the library multiplies at once
@@ -35,8 +36,10 @@ ITEM = np.dtype(
 def available() -> tuple[str, ...]:
     """The instruction sets of the library that this machine has, best first; none where there is no library."""
     try:
-        best = _library().best_level
-    except OSError:
+        best, layout = _library().best_level, _library().layout()
+    except (OSError, AttributeError):
+        return ()
+    if layout != _LAYOUT:  # an editable install that was not built again
         return ()
     best.restype = ctypes.c_char_p
     found = best().decode()
@@ -106,8 +109,9 @@ def can_run(step: Step) -> bool:
 def _spectrum(weight: Float[np.ndarray, "taps inputs channels"], size: int) -> Float[np.ndarray, ...]:
     """(frequencies, inputs, 2, channels): real and imaginary parts for a correlation, halved and over ``size`` (the
     library leaves both out of its transforms)."""
-    found = np.conj(np.fft.rfft(weight, size, axis=0)) / (2 * size)
-    return np.stack([found.real, found.imag], axis=2)
+    angles = 2 * np.pi * np.outer(np.arange(size // 2 + 1), np.arange(len(weight))) / size
+    found = [np.tensordot(wave(angles) / (2 * size), weight, 1) for wave in (np.cos, np.sin)]
+    return np.stack(found, axis=2)
 
 
 def _places(size: int) -> Int[np.ndarray, " size"]:
