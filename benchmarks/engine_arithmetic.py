@@ -196,8 +196,8 @@ class Counting:
 
     def release(self, rows: None) -> None: ...
 
-    def read(self, level: Level, first: Positions, last: Positions) -> torch.Tensor:
-        return torch.zeros(len(first), len(self._program.steps[-1].weight), int(last[0] - first[0]))
+    def read(self, level: Level, first: Positions, last: Positions) -> list[torch.Tensor]:
+        return [torch.zeros(len(self._program.steps[-1].weight), int(n)) for n in last - first]
 
 
 def by_library(program: Program, dtype: torch.dtype, tuning: Tuning) -> Counting:

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from basecast.effects.annotate import OutputSettings, annotate_variants
+    from basecast.effects.annotate import annotate_variants
+    from basecast.effects.output import OutputSettings, Summary
+    from basecast.effects.precomputed import PrecomputedSettings
+    from basecast.effects.saturate import SaturationSummary, Wanted, saturate
     from basecast.effects.scorer import VariantSettings, score_variants
     from basecast.effects.scores import Scores
     from basecast.errors import BasecastError, InputError, UsageError
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from basecast.inference.engine import Engine
     from basecast.inference.request import Request
     from basecast.inference.shards import RunSettings
+    from basecast.inference.tuning import Tuning
     from basecast.prediction.predict import SiteSettings, SiteSummary, predict_sites
     from basecast.prediction.predictor import PredictSettings
     from basecast.zoo.catalogue import load_model
@@ -32,18 +36,24 @@ _WHERE = {
     "Engine": "inference.engine",
     "Genome": "genome.reference",
     "InputError": "errors",
-    "OutputSettings": "effects.annotate",
+    "OutputSettings": "effects.output",
+    "PrecomputedSettings": "effects.precomputed",
     "PredictSettings": "prediction.predictor",
     "Request": "inference.request",
     "RunSettings": "inference.shards",
+    "SaturationSummary": "effects.saturate",
     "Scores": "effects.scores",
     "SiteSettings": "prediction.predict",
     "SiteSummary": "prediction.predict",
+    "Summary": "effects.output",
+    "Tuning": "inference.tuning",
     "UsageError": "errors",
     "VariantSettings": "effects.scorer",
+    "Wanted": "effects.saturate",
     "annotate_variants": "effects.annotate",
     "load_model": "zoo.catalogue",
     "predict_sites": "prediction.predict",
+    "saturate": "effects.saturate",
     "score_variants": "effects.scorer",
 }
 
@@ -54,18 +64,24 @@ __all__ = [
     "Genome",
     "InputError",
     "OutputSettings",
+    "PrecomputedSettings",
     "PredictSettings",
     "Request",
     "RunSettings",
+    "SaturationSummary",
     "Scores",
     "SiteSettings",
     "SiteSummary",
+    "Summary",
+    "Tuning",
     "UsageError",
     "VariantSettings",
+    "Wanted",
     "__version__",
     "annotate_variants",
     "load_model",
     "predict_sites",
+    "saturate",
     "score_variants",
 ]
 

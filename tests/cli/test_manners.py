@@ -202,7 +202,7 @@ def test_out_of_memory_at_one_window_is_exit_137(
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(Engine, "_forward", full)
-    monkeypatch.setattr("basecast.inference.engine.levels_of", full)
+    monkeypatch.setattr("basecast.inference.runner.Runner.reference", full)
     ran = score(source, tmp_path / "out.vcf")
     assert ran.code == 137
     assert "--memory" in ran.err

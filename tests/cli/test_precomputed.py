@@ -235,7 +235,7 @@ def test_the_mark_has_the_name_of_the_scores(score: Run, made: Made, varied: Pat
         (("-D", "7"), (), r"its distance \(-D\) is 7, and this run's is 50"),
         (("-M", "1"), (), r"its mask \(-M\) is 1, and this run's is 0"),
         (("-M", "both"), ("-M", "1"), r"its mask \(-M\) is both, and this run's is 1"),
-        ((), ("--rules", "spliceai"), "its rules is basecast, and this run's is spliceai"),
+        ((), ("--rules", "spliceai"), "its rules are basecast, and this run's are spliceai"),
         (("--transcripts", "all"), (), "its choice of transcripts is all, and this run's is canonical"),
         ((), ("--precision", "bf16"), "its precision is fp32, and this run's is bf16"),
         (("--decimals", "3"), (), "scores of 3 decimals, and this run needs 4: make it again with --decimals 4"),
@@ -293,7 +293,10 @@ def test_what_is_no_such_file_is_refused(score: Run, made: Made, varied: Path, t
     refused(tmp_path / "none.vcf.gz", "there is no file of scores .*none.vcf.gz")
     refused(varied, "beside its index")
     shutil.copy(file, tmp_path / "alone.vcf.gz")
-    refused(tmp_path / "alone.vcf.gz", "alone.vcf.gz.*'tabix -p vcf ")
+    refused(
+        tmp_path / "alone.vcf.gz",
+        "has no index .*alone.vcf.gz.tbi: make it with 'tabix -p vcf .*sort it first \\(bcftools sort\\)",
+    )
     with pysam.BGZFile(str(tmp_path / "bare.vcf"), "wb") as bare:
         bare.write(varied.read_bytes())
     refused(Path(pysam.tabix_index(str(tmp_path / "bare.vcf"), force=True, preset="vcf")), "does not say how")
@@ -302,6 +305,18 @@ def test_what_is_no_such_file_is_refused(score: Run, made: Made, varied: Path, t
     refused(file, "is truncated")
     file.write_bytes(content[: len(content) // 2] + bytes(100) + content[len(content) // 2 + 100 :])
     refused(file, "is damaged")
+
+
+@pytest.mark.parametrize("spelled", ["made.vcf.gz", "link.vcf.gz"])
+def test_a_file_that_scores_are_taken_from_is_not_written_over(
+    spelled: str, score: Run, made: Made, varied: Path, tmp_path: Path
+) -> None:
+    file = made("--decimals", "4")
+    (tmp_path / "link.vcf.gz").symlink_to(file)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    options = ("--precomputed", tmp_path / "none.vcf.gz", "--precomputed", file)
+    check_refused(score(varied, tmp_path / spelled, *options), f"the output .*{spelled} is one of the inputs", 2)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 # ---- Illumina's own files
@@ -343,7 +358,7 @@ def test_files_of_illumina_s_are_refused_by_name(
 
     rules = ("--rules", "spliceai")
     refused("does not say how its scores were made.*--precomputed-as spliceai,D=50,M=0", *rules, words=None)
-    refused("its rules is spliceai, and this run's is basecast")
+    refused("its rules are spliceai, and this run's are basecast")
     refused(r"its distance \(-D\) is 50, and this run's is 20", *rules, "-D", "20")
     refused(r"its mask \(-M\) is 1, and this run's is 0", *rules, words="spliceai,D=50,M=1")
     refused("scores of 2 decimals, and this run needs 4", *rules, "--decimals", "4")
@@ -401,7 +416,11 @@ def test_shares_and_their_merging_give_the_same_bytes(
     target.unlink()
     (tmp_path / "out.vcf.stats.json").unlink()
     assert score(varied, target, *options, "--shard", "1/2").code == 0
-    check_refused(score(varied, target, "--shard", "2/2"), "holds a part of another run: precomputed", 2)
+    check_refused(
+        score(varied, target, "--shard", "2/2"),
+        rf"another run: --precomputed was '{file.name} \(sha256 \w{{64}}\)' and is None",
+        2,
+    )
     assert score(varied, target, *options, "--shard", "2/2").code == 0
     assert run("merge", target).code == 0
     assert target.read_bytes() == expected

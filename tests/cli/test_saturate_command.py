@@ -127,7 +127,10 @@ def test_nothing_scored_is_exit_3(saturate: Run, tmp_path: Path) -> None:
         ("out.vcf", (), "give --region CONTIG:START-END, --gene NAME or --bed FILE"),
         ("out.vcf", ("--region", "chr1:0-9"), "bases count from 1"),
         ("out.vcf", ("--gene", "GENE3"), "did you mean GENE2, GENE1, "),
-        ("out.txt", REGION, "end it with .vcf"),
+        ("out.txt", REGION, "end it with .vcf, .vcf.gz, .vcf.bgz, .bcf, .tsv, .parquet"),
+        ("out.vcf", (*REGION, "--gene"), "--gene"),
+        ("out.vcf", (*REGION, "--bed", "--indels"), "--bed"),
+        ("out.vcf", ("--region",), "--region"),
         ("none/out.vcf", REGION, "mkdir -p"),
         ("out.vcf.gz", (*REGION, "--format", "vep"), "has two files: give -O"),
         ("out", (*REGION, "--format", "vep", "-M", "both"), "leave -M both away"),
@@ -144,11 +147,23 @@ def test_a_wrong_command_is_exit_2(
     assert names(tmp_path) == set()
 
 
-def test_standard_output_is_no_place_for_it(run: Run, world: World) -> None:
+@pytest.mark.parametrize("given", [("-O=-",), ("-O", "-")], ids=" ".join)
+def test_standard_output_is_no_place_for_it(given: tuple[str, ...], run: Run, world: World) -> None:
     ground = ("-R", world.genome, "-A", world.genes, "-m", world.model)
-    ran = run("saturate", *ground, "-O=-", *REGION)
+    ran = run("saturate", *ground, *given, *REGION)
     assert (ran.code, ran.out) == (2, "")
     assert "give a file with -O" in ran.err
+
+
+@pytest.mark.parametrize("option", ["-A", "--bed"])
+def test_an_input_is_not_written_over(option: str, run: Run, world: World, tmp_path: Path) -> None:
+    table = tmp_path / "given.tsv"
+    table.write_bytes(world.genes.read_bytes())
+    given = {"-R": world.genome, "-A": world.genes, "-m": world.model, option: table, "-O": table}
+    ran = run("saturate", *(word for pair in given.items() for word in pair), *REGION)
+    assert ran.code == 2
+    assert f"the output {table} is one of the inputs" in ran.err
+    assert table.read_bytes() == world.genes.read_bytes()
 
 
 def test_a_bed_file_that_is_none_is_exit_1(saturate: Run, tmp_path: Path) -> None:
@@ -259,7 +274,8 @@ def test_missing_shares_and_another_genome_are_named(run: Run, world: World, tmp
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        (("--region", "chr1:238-244"), "stretches (--region, --gene, --bed)"),
+        (("--region", "chr1:238-244"), "--region, --gene, --bed was '1 stretch, 6 bases, sha256 "),
+        (("--region", "chr1:1-100", "--indels"), "and is '2 stretches, 106 bases, sha256 "),
         (("--indels",), "indels was False and is True"),
         (("-D", "20"), "distance was 50 and is 20"),
     ],

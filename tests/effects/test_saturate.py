@@ -14,7 +14,7 @@ from plugin import Plugin
 from scenes import lively, random_letters
 
 from basecast.effects import saturate as module
-from basecast.effects.annotate import OutputSettings
+from basecast.effects.output import OutputSettings
 from basecast.effects.saturate import Wanted, saturate
 from basecast.effects.scorer import Scorer, VariantSettings, score_variants
 from basecast.effects.splicing import LABELS
@@ -74,7 +74,8 @@ def test_a_summary_says_what_has_no_allele(ground: dict[str, Any], tmp_path: Pat
     assert summary.statuses == {"no_gene": 42}
     assert summary.nothing_scored
     assert any("4 bases of 18 are N in" in warning for warning in summary.warnings)
-    assert json.loads((tmp_path / "out.tsv.stats.json").read_text()) == vars(summary)
+    assert json.loads((tmp_path / "out.tsv.stats.json").read_text()) == summary.facts
+    assert "precomputed" not in summary.facts
 
 
 def test_nothing_but_n_is_an_error(ground: dict[str, Any], tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_the_plugin_finds_every_score(rules: Any, ground: dict[str, Any], tmp_pa
     saturate(tmp_path / "out.parquet", wanted, settings=settings, **ground)
     summary = saturate(tmp_path / "out", wanted, vep=True, settings=settings, **ground)
     snv, indel = (tmp_path / f"out.{kind}.vcf.gz" for kind in ("snv", "indel"))
-    assert summary.output == f"{snv} {indel}"
+    assert summary.output == [str(snv), str(indel)]
     assert not summary.warnings
     plugin = Plugin(snv, indel)
     rows = list(table(tmp_path / "out.parquet").filter(status="scored").iter_rows(named=True))

@@ -79,7 +79,7 @@ def test_a_table_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
 def test_a_file_that_is_no_table_is_refused(text: bytes, tmp_path: Path) -> None:
     path = tmp_path / "kernels.json"
     path.write_bytes(text)
-    with pytest.raises(InputError, match=r"kernels\.json is no kernel table .*remove it to have one measured"):
+    with pytest.raises(InputError, match=r"kernels\.json is no kernel table .*give another path to have one"):
         Tuning.read(path)
 
 

@@ -55,7 +55,6 @@ def test_scaffolds_are_run_in_batches(tmp_path: Path, monkeypatch: pytest.Monkey
         batches.append(len(tokens))
         return embedding(self, tokens, *more)
 
-
     def counting(self: Engine, requests: Any, *more: Any) -> Any:
         asked.append(len(requests))
         return evaluate(self, requests, *more)

@@ -30,7 +30,8 @@ def demo(*, output: Annotated[str, Parameter(metavar="FOLDER")] = "basecast-demo
     import polars as pl
 
     from basecast.data.simulated import simulate
-    from basecast.effects.annotate import OutputSettings, annotate_variants
+    from basecast.effects.annotate import annotate_variants
+    from basecast.effects.output import OutputSettings
     from basecast.effects.scorer import VariantSettings, score_variants
     from basecast.genome.annotation import Annotation
     from basecast.genome.reference import Genome

@@ -15,6 +15,7 @@ from basecast.cli.console import LogFormat
 
 if TYPE_CHECKING:
     from basecast.cli.console import Console
+    from basecast.effects.scorer import VariantSettings
     from basecast.inference.shards import RunSettings
     from basecast.inference.tuning import Tuning
     from basecast.zoo.package import Package
@@ -28,6 +29,10 @@ Transcripts = Annotated[Literal["canonical", "mane", "all"], Parameter(group=INP
 CanonicalTag = Annotated[str | None, Parameter(group=INPUT, metavar="TAG")]
 ContigAliases = Annotated[str | None, Parameter(group=INPUT, metavar="TABLE")]
 Model = Annotated[str, Parameter(name=("-m", "--model"), group=MODEL, metavar="MODEL")]
+Rules = Literal["basecast", "spliceai"]
+Distance = Annotated[int, Parameter(name=["-D", "--distance"], group=MODEL, validator=Number(gte=0), metavar="N")]
+Mask = Annotated[Literal["0", "1", "both"], Parameter(name=["-M", "--mask"], group=MODEL)]
+Decimals = Annotated[int, Parameter(group=OUTPUT, validator=Number(gte=1, lte=8), metavar="N")]
 Messages = Annotated[LogFormat, Parameter(group=_RUN)]
 
 
@@ -64,26 +69,74 @@ class EngineOptions:
 
         return parse_memory(self.memory) if self.memory else None
 
-    def kernels(self, package: Package) -> Tuning | None:
+    def kernels(self, package: Package, run: RunSettings) -> Tuning | None:
         """The table of ``tuning``, which is measured and written where there is none; None without the option."""
+        from basecast.files import built_once
         from basecast.inference.engine import Engine
         from basecast.inference.tuning import Tuning
 
         if self.tuning is None:
             return None
         if not self.tuning.exists():
-            Engine(package, device=self.device, precision=self.precision).tuning.write(self.tuning)
+            device = run.engine_settings(self.device, 1).get("device", self.device)
+            found = Engine(package, device=device, precision=self.precision)
+            built_once(self.tuning, lambda partial: found.tuning.write(partial))
         return Tuning.read(self.tuning)
 
-    def announce(self, console: Console, package: Package, cluster: str | None) -> None:
-        """Say which model is run, and on what."""
+    def check(self, gpus_per_worker: float) -> None:
+        """Stop before any work where the table of ``tuning`` could not be had or used.
+
+        Raises:
+            UsageError: its folder is missing, it is a folder, or workers with GPUs are to use it.
+        """
+        from basecast.errors import UsageError
+
+        if self.tuning is None:
+            return
+        if gpus_per_worker:
+            raise UsageError(
+                "--tuning is the table of the machine that measures it, and workers of --gpus-per-worker are others: "
+                "leave --tuning out"
+            )
+        if self.tuning.is_dir():
+            raise UsageError(f"the kernel table {self.tuning} is a folder: give a file in it with --tuning")
+        if not self.tuning.parent.is_dir():
+            folder = self.tuning.parent
+            raise UsageError(
+                f"the folder of the kernel table {self.tuning} does not exist: make it with 'mkdir -p {folder}'"
+            )
+
+    def variant_settings(
+        self, package: Package, run: RunSettings, *, rules: Rules, distance: int, mask: str
+    ) -> VariantSettings:
+        """What is asked of a splice score; ``mask`` is as it is typed."""
+        from basecast.effects.header import MASKS
+        from basecast.effects.scorer import VariantSettings
+
+        return VariantSettings(
+            rules=rules,
+            distance=distance,
+            mask={typed: name for name, typed in MASKS.items()}[mask],
+            device=self.device,
+            precision=self.precision,
+            threads=self.threads,
+            memory=self.memory_bytes,
+            tuning=self.kernels(package, run),
+        )
+
+    def announce(self, console: Console, package: Package, cluster: str | None, tuning: Tuning | None) -> None:
+        """Say which model is run, and on what, with which kernels."""
         from basecast.errors import counted
         from basecast.inference.device import available_threads, choose_device
         from basecast.inference.native.library import available
 
         spec, device = package.spec, str(choose_device(self.device))
-        kernels = f", {next(iter(available()), 'no compiled')} kernels" if device == "cpu" else ""
-        place = f"{device}, {counted(self.threads or available_threads(), 'thread')}, {self.precision}{kernels}"
+        kernels = tuning.instructions if tuning else next(iter(available()), "")
+        precision = "fp32" if device == "cpu" and kernels else self.precision  # the faster of the two there
+        words = [device, counted(self.threads or available_threads(), "thread"), precision]
+        if device == "cpu":
+            words.append(f"{kernels} kernels" if kernels else "without compiled kernels")
+        place = ", ".join(words)
         members = counted(len(package.networks), "member")
         said = f"{spec.name} ({members}, {spec.licence}) on {cluster or place}"
         console.say(said, model=spec.name, device=device)
@@ -123,8 +176,8 @@ class RunOptions:
         merging = shlex.join(["basecast", "merge", output, *folder])
         console.say(f"shard {self.shard} is done; when all are: {merging}", shard=self.shard, seconds=seconds)
 
-    def settings(self) -> RunSettings:
-        """The same as the library takes it.
+    def settings(self, engine: EngineOptions) -> RunSettings:
+        """The same as the library takes it; ``engine`` is held against it.
 
         Raises:
             UsageError: ``shard`` is not I/N, or options do not go together.
@@ -134,6 +187,7 @@ class RunOptions:
 
         if self.cluster is None and (self.num_workers or self.gpus_per_worker):
             raise UsageError("--num-workers and --gpus-per-worker go with --cluster ADDRESS")
+        engine.check(self.gpus_per_worker)
         return RunSettings(
             restart=self.restart,
             work_dir=self.work_dir,

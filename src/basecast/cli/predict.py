@@ -107,7 +107,7 @@ def predict(
 
     if annotation is None and (transcripts != "canonical" or canonical_tag is not None):
         raise UsageError("--transcripts and --canonical-tag need genes: give an annotation with -A")
-    console, run_settings = Console(log_format), run.settings()
+    console, run_settings = Console(log_format), run.settings(engine)
     package = load_model(model)
     genes = (
         Annotation.read(annotation, transcripts=transcripts, canonical_tag=canonical_tag)
@@ -122,9 +122,9 @@ def predict(
         threads=engine.threads,
         memory=engine.memory_bytes,
         tile=tile_size,
-        tuning=engine.kernels(package),
+        tuning=engine.kernels(package, run_settings),
     )
-    engine.announce(console, package, run.cluster)
+    engine.announce(console, package, run.cluster, settings.tuning)
     with console.progress("bases") as progress:
         summary = predict_sites(
             Genome(reference, aliases=contig_aliases),

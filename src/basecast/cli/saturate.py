@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from basecast.cli.console import Console
 from basecast.cli.options import (
@@ -18,11 +17,15 @@ from basecast.cli.options import (
     OUTPUT,
     CanonicalTag,
     ContigAliases,
+    Decimals,
+    Distance,
     EngineOptions,
     Genes,
+    Mask,
     Messages,
     Model,
     Reference,
+    Rules,
     RunOptions,
     Transcripts,
     settled,
@@ -32,13 +35,12 @@ from basecast.errors import counted
 if TYPE_CHECKING:
     from basecast.effects.saturate import SaturationSummary
 
-_SEVERAL = Parameter(group=INPUT, negative="", consume_multiple=True, show_default=False)
-_MASKS = {"0": "raw", "1": "masked", "both": "both"}
+_SEVERAL = Parameter(group=INPUT, negative="", consume_multiple=1, show_default=False)
 
 
 def saturate(
     *,
-    output: Annotated[str, Parameter(name=["-O", "--output"], group=OUTPUT, metavar="OUT")],
+    output: Annotated[str, Parameter(name=["-O", "--output"], group=OUTPUT, metavar="OUT", allow_leading_hyphen=True)],
     reference: Reference,
     annotation: Genes,
     model: Model,
@@ -46,13 +48,11 @@ def saturate(
     gene: Annotated[tuple[str, ...], Parameter(metavar="NAME"), _SEVERAL] = (),
     bed: Annotated[tuple[Path, ...], Parameter(metavar="FILE"), _SEVERAL] = (),
     indels: Annotated[bool, Parameter(group=INPUT, negative="")] = False,
-    distance: Annotated[
-        int, Parameter(name=["-D", "--distance"], group=MODEL, validator=Number(gte=0), metavar="N")
-    ] = 50,
-    mask: Annotated[Literal["0", "1", "both"], Parameter(name=["-M", "--mask"], group=MODEL)] = "0",
-    rules: Annotated[Literal["basecast", "spliceai"], Parameter(group=MODEL)] = "basecast",
+    distance: Distance = 50,
+    mask: Mask = "0",
+    rules: Annotated[Rules, Parameter(group=MODEL)] = "basecast",
     format_: Annotated[Literal["suffix", "vep"], Parameter(name="--format", group=OUTPUT)] = "suffix",
-    decimals: Annotated[int, Parameter(group=OUTPUT, validator=Number(gte=1, lte=8), metavar="N")] = 2,
+    decimals: Decimals = 2,
     probabilities: Annotated[bool, Parameter(group=OUTPUT, negative="")] = False,
     transcripts: Transcripts = "canonical",
     canonical_tag: CanonicalTag = None,
@@ -79,7 +79,7 @@ def saturate(
     Parameters
     ----------
     output:
-        .vcf, .vcf.gz or .bcf (with index), .tsv or .parquet; with --format vep a prefix.
+        .vcf.gz or .bcf (with index), .vcf, .tsv or .parquet; with --format vep a prefix.
     reference:
         FASTA (plain, gzip, bgzip) or 2bit.
     annotation:
@@ -115,28 +115,18 @@ def saturate(
     log_format:
         Messages on standard error as text or as JSON lines.
     """
-    from basecast.effects.annotate import OutputSettings
+    from basecast.effects.output import OutputSettings
     from basecast.effects.saturate import Wanted
     from basecast.effects.saturate import saturate as score_all
-    from basecast.effects.scorer import VariantSettings
     from basecast.genome.annotation import Annotation
     from basecast.genome.reference import Genome
     from basecast.zoo.catalogue import load_model
 
-    console, run_settings = Console(log_format), run.settings()
+    console, run_settings = Console(log_format), run.settings(engine)
     package = load_model(model)
-    settings = VariantSettings(
-        rules=rules,
-        distance=distance,
-        mask=_MASKS[mask],
-        device=engine.device,
-        precision=engine.precision,
-        threads=engine.threads,
-        memory=engine.memory_bytes,
-        tuning=engine.kernels(package),
-    )
+    settings = engine.variant_settings(package, run_settings, rules=rules, distance=distance, mask=mask)
     written = OutputSettings(decimals=decimals, probabilities=probabilities, command=shlex.join(settled(command)))
-    engine.announce(console, package, run.cluster)
+    engine.announce(console, package, run.cluster, settings.tuning)
     with console.progress("alleles") as progress:
         summary = score_all(
             output,
@@ -165,6 +155,6 @@ def report(console: Console, summary: SaturationSummary) -> int:
         f"{summary.scored:,} of {counted(summary.alleles, 'allele')} of {counted(summary.bases, 'base')} scored"
         f"{f' (without score: {without})' if without else ''} by {summary.model} on {summary.device} "
         f"in {summary.seconds:.1f} s",
-        **vars(summary),
+        **summary.facts,
     )
     return 3 if summary.nothing_scored else 0

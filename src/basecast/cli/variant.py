@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from basecast.cli.console import Console
 from basecast.cli.options import (
@@ -18,11 +17,15 @@ from basecast.cli.options import (
     OUTPUT,
     CanonicalTag,
     ContigAliases,
+    Decimals,
+    Distance,
     EngineOptions,
     Genes,
+    Mask,
     Messages,
     Model,
     Reference,
+    Rules,
     RunOptions,
     Transcripts,
     settled,
@@ -30,9 +33,8 @@ from basecast.cli.options import (
 from basecast.errors import UsageError, counted
 
 if TYPE_CHECKING:
-    from basecast.effects.annotate import Summary
+    from basecast.effects.output import Summary
 
-_MASKS = {"0": "raw", "1": "masked", "both": "both"}
 _OLD_TABLES = {
     "grch37": ("gencode.v19.annotation.gtf.gz", "GENCODE release 19"),
     "grch38": ("MANE.GRCh38.v1.4.ensembl_genomic.gtf.gz", "MANE release 1.4 (or a current GENCODE basic GTF)"),
@@ -60,12 +62,10 @@ def variant(
     reference: Reference,
     annotation: Annotated[Genes, Parameter(validator=_refuse_old_tables)],
     model: Model,
-    distance: Annotated[
-        int, Parameter(name=["-D", "--distance"], group=MODEL, validator=Number(gte=0), metavar="N")
-    ] = 50,
-    mask: Annotated[Literal["0", "1", "both"], Parameter(name=["-M", "--mask"], group=MODEL)] = "0",
-    rules: Annotated[Literal["basecast", "spliceai"], Parameter(group=MODEL)] = "basecast",
-    decimals: Annotated[int, Parameter(group=OUTPUT, validator=Number(gte=1, lte=8), metavar="N")] = 2,
+    distance: Distance = 50,
+    mask: Mask = "0",
+    rules: Annotated[Rules, Parameter(group=MODEL)] = "basecast",
+    decimals: Decimals = 2,
     probabilities: Annotated[bool, Parameter(group=OUTPUT, negative="")] = False,
     transcripts: Transcripts = "canonical",
     canonical_tag: CanonicalTag = None,
@@ -100,7 +100,7 @@ def variant(
     input_:
         VCF, VCF.gz, BCF, or a table with CHROM, POS, REF, ALT; - is standard input.
     output:
-        .vcf, .vcf.gz or .bcf (with index), .tsv or .parquet; - is VCF on standard output.
+        .vcf.gz or .bcf (with index), .vcf, .tsv or .parquet; - is VCF on standard output.
     reference:
         FASTA (plain, gzip, bgzip) or 2bit.
     annotation:
@@ -136,27 +136,18 @@ def variant(
     log_format:
         Messages on standard error as text or as JSON lines.
     """
-    from basecast.effects.annotate import OutputSettings, annotate_variants
+    from basecast.effects.annotate import annotate_variants
+    from basecast.effects.output import OutputSettings
     from basecast.effects.precomputed import PrecomputedSettings
-    from basecast.effects.scorer import VariantSettings
     from basecast.genome.annotation import Annotation
     from basecast.genome.reference import Genome
     from basecast.zoo.catalogue import load_model
 
     if precomputed_as is not None and not precomputed:
         raise UsageError("--precomputed-as goes with --precomputed FILE")
-    console, run_settings = Console(log_format), run.settings()
+    console, run_settings = Console(log_format), run.settings(engine)
     package = load_model(model)
-    settings = VariantSettings(
-        rules=rules,
-        distance=distance,
-        mask=_MASKS[mask],
-        device=engine.device,
-        precision=engine.precision,
-        threads=engine.threads,
-        memory=engine.memory_bytes,
-        tuning=engine.kernels(package),
-    )
+    settings = engine.variant_settings(package, run_settings, rules=rules, distance=distance, mask=mask)
     written = OutputSettings(
         decimals=decimals,
         probabilities=probabilities,
@@ -165,7 +156,7 @@ def variant(
         force=force,
         command=shlex.join(settled(command)),
     )
-    engine.announce(console, package, run.cluster)
+    engine.announce(console, package, run.cluster, settings.tuning)
     if "-" in (input_, output) or Path(input_).is_fifo():
         console.say("the input or the output is a pipe: if this run is interrupted it begins anew")
     with console.progress("records") as progress:
@@ -197,6 +188,6 @@ def report(console: Console, summary: Summary) -> int:
         f"{counted(summary.records, 'record')}, {summary.scored:,} of {summary.alleles:,} alleles scored{taken}"
         f"{f' (without score: {without})' if without else ''} by {summary.model} on {summary.device} "
         f"in {summary.seconds:.1f} s",
-        **vars(summary),
+        **summary.facts,
     )
     return 3 if summary.nothing_scored else 0

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field
-
-from basecast import __version__
 from basecast.effects.build import on_this_build
 from basecast.effects.cut import Cut
 from basecast.effects.header import run_lines, with_command
 from basecast.effects.info import InfoFormat, source_key
-from basecast.effects.output import check_output, open_writer, writes_info
+from basecast.effects.output import OutputSettings, Summary, check_output, open_writer, writes_info
 from basecast.effects.precomputed import Precomputed, PrecomputedSettings
 from basecast.effects.rules import REF_MISMATCH
 from basecast.effects.scorer import Scorer, VariantSettings
 from basecast.effects.scores import Row, entries
 from basecast.errors import InputError, UsageError, counted
-from basecast.files import remove_left_overs, sha256_of, whole_file
+from basecast.files import remove_left_overs, sha256_of
 from basecast.genome.annotation import Annotation
 from basecast.genome.contigs import ContigNames
 from basecast.genome.reference import Genome
@@ -32,43 +28,7 @@ from basecast.genome.variants import VariantReader, VariantRecord, info_keys_in
 from basecast.inference.jobs import Job, Shard, carry_out, parts_of
 from basecast.inference.shards import Parts, RunSettings
 from basecast.spec.model import Frozen
-from basecast.zoo.importers.spliceai_keras import is_published
 from basecast.zoo.package import Package
-
-
-class OutputSettings(Frozen):
-    """How scores are written."""
-
-    decimals: int = Field(2, ge=1, le=8)
-    probabilities: bool = Field(False, description="REF and ALT probabilities at the reported places as well")
-    info_key: str | None = None
-    overwrite_info: bool = False
-    force: bool = Field(False, description="go on although the file seems to be of another genome build")
-    command: str = ""
-
-
-@dataclass
-class Summary:
-    """What a run did. ``statuses`` counts the alleles without a score by reason: with ``scored`` they are all.
-
-    ``precomputed`` of the scored were taken from files. A record without an ALT counts as one allele.
-    """
-
-    records: int = 0
-    alleles: int = 0
-    scored: int = 0
-    precomputed: int = 0
-    statuses: dict[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-    model: str = ""
-    device: str = ""
-    output: str = ""
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def nothing_scored(self) -> bool:
-        """There were records, and not one allele of them could be scored."""
-        return self.records > 0 and self.scored == 0
 
 
 def annotate_variants(
@@ -102,7 +62,8 @@ def annotate_variants(
     settings, output, run = settings or VariantSettings(), output or OutputSettings(), run or RunSettings()
     began = time.monotonic()
     source, target = str(source), str(target)
-    check_output(target, None if source == "-" else source)
+    others = (genome, annotation, *(precomputed.files if precomputed else ()))
+    check_output(target, None if source == "-" else source, others)
     through_pipe = "-" in (source, target) or (Path(source).exists() and not Path(source).is_file())
     if through_pipe and run != RunSettings():
         raise UsageError(
@@ -126,14 +87,14 @@ def annotate_variants(
         with VariantReader(source) as reader:
             yield from assembly.cut.shards(_unclaimed(iter(reader), reader, assembly))
 
-    taken_from = precomputed.digests() if precomputed else {}
     job = Job(
-        plan=_plan(assembly, scorer)
-        | ({"precomputed": [*taken_from.values(), precomputed.said]} if precomputed else {}),
+        plan=scorer.plan
+        | {"verb": assembly.verb, "input": assembly.source_sha256, "device": assembly.device}
+        | {"shards": assembly.cut.model_dump(), "--precomputed": precomputed.words if precomputed else None},
         assembly=assembly.model_dump(mode="json"),
         shards=shards,
         worker=worker.payload,
-        files={str(scorer.genome.path): scorer.genome.digest, **taken_from},
+        files={str(scorer.genome.path): scorer.genome.digest} | (precomputed.digests() if precomputed else {}),
         threads=settings.threads,
         engine=scorer.engine,
     )
@@ -192,7 +153,7 @@ def _assembly(
     device: str,
     through_pipe: bool,
 ) -> _Assembly:
-    info, files = info_format(scorer.settings, output), []
+    info, files = output.info(scorer.settings), []
     if precomputed:
         info = replace(info, source_key=source_key(info.status_key))
         files = [f"{path} (sha256 {sha256_of(path)})" for path in precomputed.files]
@@ -208,27 +169,10 @@ def _assembly(
         device=device,
         cut=Cut.of(scorer, device, through_pipe=through_pipe),
         info=info,
-        header=[*info.header(name, _is_theirs(scorer), files), *run_lines(scorer, key, device)],
+        header=[*info.header(name, scorer.is_published, files), *run_lines(scorer, key, device)],
         overwrite_info=output.overwrite_info,
         warnings=scorer.annotation.warnings,
     )
-
-
-def _plan(assembly: _Assembly, scorer: Scorer) -> dict[str, Any]:
-    return {
-        "verb": assembly.verb,
-        "basecast": __version__,
-        "input": assembly.source_sha256,
-        "model": scorer.package.digest,
-        "reference": scorer.genome.digest,
-        "aliases": scorer.genome.aliases_digest,
-        "annotation": scorer.annotation.words,
-        **scorer.settings.model_dump(mode="json", exclude={"threads", "memory", "tuning"}),
-        "device": assembly.device,
-        "shards": assembly.cut.model_dump(),
-        "tile (--memory)": scorer.engine.longest_tile,
-        "stretch (--memory)": scorer.engine.longest_stretch,
-    }
 
 
 def _unclaimed(records: Iterator[VariantRecord], reader: VariantReader, assembly: _Assembly) -> Iterator[VariantRecord]:
@@ -263,6 +207,7 @@ def _write(
 ) -> Summary:
     """The output, and beside a file its summary."""
     summary = Summary(model=assembly.model, device=assembly.device, output=target, warnings=list(assembly.warnings))
+    summary.precomputed = None if assembly.info.source_key is None else 0
     unknown: Counter[str] = Counter()
     header = with_command(assembly.header, assembly.command)
     writer = open_writer(target, reader, assembly.info, header, assembly.overwrite_info)
@@ -285,20 +230,8 @@ def _write(
         summary.warnings.append(writer.not_sorted)
     summary.seconds = round(time.monotonic() - began, 3)
     if target != "-":
-        with whole_file(f"{target}.stats.json") as partial:
-            partial.write_text(json.dumps(asdict(summary), indent=1) + "\n")
+        summary.write(target)
     return summary
-
-
-def info_format(settings: VariantSettings, output: OutputSettings) -> InfoFormat:
-    """Which INFO keys are written, and how."""
-    compatible = settings.rules == "spliceai"
-    key = ("SpliceAI" if compatible else "BasecastSplice") if output.info_key is None else output.info_key
-    if not re.fullmatch("[A-Za-z_][0-9A-Za-z_.]*", key):
-        raise UsageError(f"{key!r} is no INFO key: use letters, digits, _ and ., a letter first")
-    keys = {mask: f"{key}_masked" if settings.mask == "both" and mask == "masked" else key for mask in settings.masks}
-    status = f"{output.info_key}_Status" if output.info_key else "BasecastStatus"
-    return InfoFormat(keys, status, output.decimals, output.probabilities, compatible)
 
 
 def _refuse_keys(present: Iterable[str], where: str) -> None:
@@ -308,16 +241,13 @@ def _refuse_keys(present: Iterable[str], where: str) -> None:
         )
 
 
-def _is_theirs(scorer: Scorer) -> bool:
-    return scorer.settings.rules == "spliceai" and is_published(scorer.package)
-
-
 def _count(summary: Summary, record: VariantRecord, rows: list[Row]) -> None:
     n_alleles = max(len(record.alts), 1)
     summary.records += 1
     summary.alleles += n_alleles
     summary.scored += len({row.allele for row in rows if row.delta is not None})
-    summary.precomputed += len({row.allele for row in rows if row.is_precomputed})
+    if summary.precomputed is not None:
+        summary.precomputed += len({row.allele for row in rows if row.is_precomputed})
     for allele, reason in {row.allele: _kind(row.status) for row in rows if row.delta is None}.items():
         summary.statuses[reason] = summary.statuses.get(reason, 0) + (n_alleles if allele is None else 1)
 

@@ -27,6 +27,12 @@ class PrecomputedSettings(Frozen):
     files: tuple[Path, ...] = ()
     said: str | None = None
 
+    @property
+    def words(self) -> str:
+        """What they are, for the plan of a run."""
+        files = [f"{path.name} (sha256 {sha256_of(path)})" for path in self.files]
+        return ", ".join([*files, *([] if self.said is None else [self.said])])
+
     def digests(self) -> dict[str, str]:
         """The files and their indexes by absolute path, with their sha256."""
         paths = [path.absolute() for path in self.files]

@@ -6,24 +6,22 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from basecast import __version__
-from basecast.effects.annotate import OutputSettings, Summary, info_format
 from basecast.effects.cut import Cut
 from basecast.effects.every import every_allele, unknown_bases
 from basecast.effects.header import run_lines, with_command
 from basecast.effects.info import InfoFormat
-from basecast.effects.output import ScoreWriter, check_output, open_writer
+from basecast.effects.output import OutputSettings, ScoreWriter, Summary, check_output, open_writer
 from basecast.effects.places import stretches_of
 from basecast.effects.scorer import Scorer, VariantSettings
 from basecast.effects.scores import Row
 from basecast.effects.vep import KEY, VepWriter, check_vep, vep_files, vep_info_line
 from basecast.errors import InputError, UsageError, counted
-from basecast.files import remove_left_overs, whole_file
+from basecast.files import remove_left_overs
 from basecast.genome.annotated import Generated
 from basecast.genome.annotation import Annotation
 from basecast.genome.intervals import Interval
@@ -32,7 +30,6 @@ from basecast.genome.variants import VariantRecord
 from basecast.inference.jobs import Job, Shard, carry_out, parts_of
 from basecast.inference.shards import Parts, RunSettings
 from basecast.spec.model import Frozen
-from basecast.zoo.importers.spliceai_keras import is_published
 from basecast.zoo.package import Package
 
 _VALUES = 10_000_000
@@ -91,11 +88,16 @@ def saturate(
     settings, output, run = settings or VariantSettings(), output or OutputSettings(), run or RunSettings()
     began, target = time.monotonic(), str(target)
     genome = genome if isinstance(genome, Genome) else Genome(genome)
-    _check(target, vep, genome, settings, output)
+    if vep:
+        _check_vep(target, genome, settings, output)
+    else:
+        _check_file(target, (genome, annotation, *wanted.beds))
     scorer = Scorer(model, genome, annotation, settings.on(run))
     assembly = _assembly(scorer, wanted, vep, output, run.device(scorer.engine.device))
     job = Job(
-        plan=_plan(assembly, scorer),
+        plan=scorer.plan
+        | {"--region, --gene, --bed": _named(assembly.stretches), "indels": assembly.indels}
+        | {"verb": assembly.verb, "device": assembly.device, "shards": {"alleles": assembly.size}},
         assembly=assembly.model_dump(mode="json"),
         shards=lambda: _shards(assembly, scorer.genome),
         worker=scorer.payload,
@@ -129,8 +131,7 @@ def merge_saturation(
         raise InputError(f"{assembly.reference} is not what it was when it was scored: put it back, then merge")
     summary = _write(parts, target, assembly, genome)
     summary.seconds = round(time.monotonic() - began, 3)
-    with whole_file(f"{target}.stats.json") as partial:
-        partial.write_text(json.dumps(asdict(summary), indent=1) + "\n")
+    summary.write(target)
     parts.remove()
     return summary
 
@@ -165,8 +166,7 @@ def _assembly(scorer: Scorer, wanted: Wanted, vep: bool, output: OutputSettings,
         raise InputError(f"every base that is named is N in {genome.path}: there is no allele to score")
     size = _size(scorer, every_allele(genome, stretches, wanted.indels), device)
     model, rules, masks = scorer.package.spec.name, scorer.settings.rules, scorer.settings.masks
-    info = info_format(scorer.settings, output)
-    theirs = rules == "spliceai" and is_published(scorer.package)
+    info, theirs = output.info(scorer.settings), scorer.is_published
     about = [vep_info_line(model, rules, masks[0], theirs)] if vep else info.header(model, theirs)
     key = KEY if vep else next(iter(info.keys.values()))
     return _Assembly(
@@ -200,22 +200,12 @@ def _shards(assembly: _Assembly, genome: Genome) -> Iterator[Shard]:
         yield number, list(islice(alleles, assembly.size))
 
 
-def _plan(assembly: _Assembly, scorer: Scorer) -> dict[str, Any]:
-    return {
-        "verb": assembly.verb,
-        "basecast": __version__,
-        "stretches (--region, --gene, --bed)": hashlib.sha256(json.dumps(assembly.stretches).encode()).hexdigest(),
-        "indels": assembly.indels,
-        "model": scorer.package.digest,
-        "reference": scorer.genome.digest,
-        "aliases": scorer.genome.aliases_digest,
-        "annotation": scorer.annotation.words,
-        **scorer.settings.model_dump(mode="json", exclude={"threads", "memory", "tuning"}),
-        "device": assembly.device,
-        "alleles of a shard": assembly.size,
-        "tile (--memory)": scorer.engine.longest_tile,
-        "stretch (--memory)": scorer.engine.longest_stretch,
-    }
+def _named(stretches: Sequence[Interval]) -> str:
+    """Stretches as a plan has them."""
+    digest = hashlib.sha256(json.dumps(stretches).encode()).hexdigest()
+    named = f"{len(stretches):,} stretch{'' if len(stretches) == 1 else 'es'}"
+    bases = counted(sum(end - start for _, start, end in stretches), "base")
+    return f"{named}, {bases}, sha256 {digest}"
 
 
 def _write(parts: Parts, target: str, assembly: _Assembly, genome: Genome) -> SaturationSummary:
@@ -223,7 +213,7 @@ def _write(parts: Parts, target: str, assembly: _Assembly, genome: Genome) -> Sa
     summary = SaturationSummary(
         model=assembly.model,
         device=assembly.device,
-        output=" ".join(vep_files(target)) if assembly.vep else target,
+        output=list(vep_files(target)) if assembly.vep else target,
         warnings=list(assembly.warnings),
         bases=sum(end - start for _, start, end in assembly.stretches),
         unknown=assembly.unknown,
@@ -264,13 +254,15 @@ def _count(summary: SaturationSummary, rows: Sequence[Row]) -> None:
         summary.statuses[rows[0].status] = summary.statuses.get(rows[0].status, 0) + 1
 
 
-def _check(target: str, vep: bool, genome: Genome, settings: VariantSettings, output: OutputSettings) -> None:
-    """Stop before any work where the output could not be what is asked for."""
-    if not vep:
-        check_output(target, None)
-        if target == "-":
-            raise UsageError("standard output cannot be gone on with: give a file with -O")
-        return
+def _check_file(target: str, inputs: Sequence[Genome | Annotation | str | Path]) -> None:
+    """Stop before any work where there could be no such file."""
+    check_output(target, None, inputs)
+    if target == "-":
+        raise UsageError("standard output cannot be gone on with: give a file with -O")
+
+
+def _check_vep(target: str, genome: Genome, settings: VariantSettings, output: OutputSettings) -> None:
+    """Stop before any work where there could be no such files, or not of what is asked for."""
     check_vep(target, genome)
     if settings.mask == "both" or output.probabilities:
         option = "-M both" if settings.mask == "both" else "--probabilities"

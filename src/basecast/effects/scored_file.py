@@ -222,6 +222,11 @@ def _opened(path: Path) -> pysam.TabixFile:
         is_bgzip = bgzip.is_bgzip(file.read(bgzip.HEADER_SIZE))
     if is_bgzip:
         bgzip.require_end(path)
+    if is_bgzip and not index_of(path).is_file():
+        raise InputError(
+            f"{path} has no index {path}.tbi: make it with 'tabix -p vcf {path}'; if it is not sorted, sort it first "
+            "(bcftools sort)"
+        )
     try:
         with quiet_htslib():
             return pysam.TabixFile(str(path), encoding="latin-1")
@@ -246,7 +251,8 @@ def _difference(theirs: dict[str, str], ours: dict[str, str]) -> str | None:
                 " ".join(run.get(field, "not said")[: _SHORT if "Sha256" in field else None] for field in fields)
                 for run in (theirs, ours)
             )
-            return f"its {name} is {there}, and this run's is {here}"
+            verb = "are" if name == "rules" else "is"
+            return f"its {name} {verb} {there}, and this run's {verb} {here}"
     return None
 
 

@@ -25,6 +25,7 @@ from basecast.spec import LocalReach, Provenance
 from basecast.spec.model import Frozen
 from basecast.spec.splice import SPLICE, splice_columns
 from basecast.zoo.catalogue import load_model
+from basecast.zoo.importers.spliceai_keras import is_published
 from basecast.zoo.package import Package
 
 SHARD = 200
@@ -122,6 +123,25 @@ class Scorer:
         """A copy elsewhere opens the genome there; the model and the genes travel."""
         settings = self.settings.model_copy(update={"tuning": self.engine.tuning})
         return Scorer, (self.package, self.genome, self.annotation, settings)
+
+    @property
+    def is_published(self) -> bool:
+        """Whether weights and rules are Illumina's."""
+        return self.settings.rules == "spliceai" and is_published(self.package)
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What of a run's plan decides its scores."""
+        return {
+            "basecast": __version__,
+            "model": self.package.digest,
+            "reference": self.genome.digest,
+            "aliases": self.genome.aliases_digest,
+            "annotation": self.annotation.words,
+            **self.settings.model_dump(mode="json", exclude={"threads", "memory", "tuning"}),
+            "tile (--memory)": self.engine.longest_tile,
+            "stretch (--memory)": self.engine.longest_stretch,
+        }
 
     @property
     def provenance(self) -> Provenance:

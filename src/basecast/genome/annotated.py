@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -29,11 +29,14 @@ def percent_encode(text: str) -> str:
     return _RESERVED.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), text)
 
 
-def check_target(path: str | Path, reader_path: str | Path | None) -> None:
+def check_target(path: str | Path, reader_path: str | Path | None, others: Iterable[str | Path] = ()) -> None:
     """Stop before any work where the output could not be put down.
 
+    Args:
+        others: that are read besides the reader's file.
+
     Raises:
-        UsageError: the folder is missing, ``path`` is a folder, or it is the input itself.
+        UsageError: the folder is missing, ``path`` is a folder, or it is the input itself or one of the others.
     """
     if str(path) == "-":
         return
@@ -44,6 +47,8 @@ def check_target(path: str | Path, reader_path: str | Path | None) -> None:
         raise UsageError(f"the output {path} is a folder: give a file in it")
     if reader_path is not None and target.exists() and target.samefile(reader_path):
         raise UsageError(f"the output {path} is the input itself: give another name")
+    if target.exists() and any(Path(other).exists() and target.samefile(other) for other in others):
+        raise UsageError(f"the output {path} is one of the inputs: give another name")
 
 
 @dataclass(frozen=True)
@@ -207,8 +212,8 @@ class _Order:
         self.broken = self.broken or f"record {record.number}, {record.contig}:{record.position}, comes {after}"
 
 
-def kind_of(path: str) -> str:
-    """What is written there, by the suffix.
+def kind_of(path: str, *others: str) -> str:
+    """What is written there, by the suffix; ``others`` are named too where it is none that is known.
 
     Raises:
         UsageError: it is none that is known.
@@ -218,7 +223,9 @@ def kind_of(path: str) -> str:
     for suffix, kind in _SUFFIXES.items():
         if path.lower().endswith(suffix):
             return kind
-    raise UsageError(f"what to write to {path} is not clear from its name: end it with {', '.join(_SUFFIXES)}")
+    raise UsageError(
+        f"what to write to {path} is not clear from its name: end it with {', '.join((*_SUFFIXES, *others))}"
+    )
 
 
 def _header(reader: VariantReader | Generated, added: Sequence[bytes], remove_keys: frozenset[str]) -> list[bytes]:

@@ -59,7 +59,9 @@ class Tuning(Frozen):
             return cls.model_validate_json(path.read_bytes())
         except ValueError as error:
             problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-            raise InputError(f"{path} is no kernel table ({problem}): remove it to have one measured") from None
+            raise InputError(
+                f"{path} is no kernel table ({problem}): give another path to have one measured and written there"
+            ) from None
 
     def write(self, path: Path) -> None:
         """The table as JSON."""
