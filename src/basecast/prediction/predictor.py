@@ -132,7 +132,7 @@ class Predictor:
 
     def _request(self, item: Stretch) -> Request:
         source = self.genome if self.context == "genomic" else Masked(self.genome, item.contig, item.low, item.high)
-        # few lengths of tiles: scaffolds run in batches, and kernels are made, and kept in memory, for each length
+        # few lengths of tiles: scaffolds of one length run in one batch, and torch keeps kernels for each length
         whole, rest = divmod(item.end - item.start, self.engine.longest_tile)
         step = max(1 << rest.bit_length() >> 3, 16)
         size = whole * self.engine.longest_tile + min(-(-rest // step) * step, self.engine.longest_tile)
