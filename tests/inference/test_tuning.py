@@ -235,3 +235,12 @@ def test_a_graph_of_which_one_package_is_for_torch_is_run() -> None:
     exact, found = (values(engine_of(graph, precision=p), on(100, 200), "rate") for p in ("fp64", "fp32"))
     np.testing.assert_allclose(found, exact, rtol=1e-4)
     assert np.abs(exact - values(engine_of(graph_package(), precision="fp64"), on(100, 200), "rate")).max() > 1e-3
+
+
+def test_a_torch_table_of_another_model_is_refused() -> None:
+    program = program_for(network_of(CONFIGS["tiny"]))
+    good = {_name(step, "", "fp32"): {"conv1d": 2.0, "conv2d": 1.0} for step in program.steps}
+    Tuning(nanoseconds=good).check([program], CPU, "fp32")
+    for bad in ({"9d9x9x9 fp32": {"conv1d": 1.0}}, {name: {"banana": 1.0} for name in good}):
+        with pytest.raises(UsageError, match="kernel table"):
+            Tuning(nanoseconds=bad).check([program], CPU, "fp32")

@@ -74,11 +74,11 @@ class Tuning(Frozen):
         Raises:
             UsageError: it asks for what this machine does not have, or lacks a layer.
         """
-        if not self.instructions:
+        if not self.instructions and not self.nanoseconds:  # nothing was measured: torch's conv1d
             return
-        if device.type != "cpu":
+        if self.instructions and device.type != "cpu":
             raise UsageError(f"the kernel table is of a CPU ({self.instructions}), and this run is on {device}")
-        if self.instructions not in library.available():
+        if self.instructions and self.instructions not in library.available():
             has = " and ".join(library.available()) or "none: Basecast was installed without its compiled kernels"
             raise UsageError(
                 f"the kernel table was measured with {self.instructions}, this machine has {has}: "
@@ -91,6 +91,7 @@ class Tuning(Frozen):
                     f"the kernel table has no layer {names[0]}: it was measured for another model or precision"
                 )
             methods = {"direct", *(str(size) for size in SIZES if size >= step.weight.shape[2])}
+            methods = methods if self.instructions else {"conv1d", "conv2d"}
             if unknown := set(self.nanoseconds.get(names[0], {})) - methods:
                 raise UsageError(
                     f"the kernel table has {min(unknown)!r} for layer {names[0]}, not one of {sorted(methods)}"
