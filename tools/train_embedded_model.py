@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import basecast
-from basecast import acceptance
+from basecast.acceptance import vectors as acceptance
 from basecast.genome.annotation import Annotation, Transcript
 from basecast.genome.reference import Genome
 from basecast.genome.sequence import N, Tokens, reverse_complement

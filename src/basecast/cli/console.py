@@ -29,7 +29,7 @@ class Console:
 
     @contextlib.contextmanager
     def progress(self, what: str) -> Iterator[Callable[..., None] | None]:
-        """A function to call with the number done so far and, where known, of how many; None without a terminal."""
+        """A function to call with the number done, of how many, and a word; None without a terminal."""
         if self.log_format == "json" or not sys.stderr.isatty():
             yield None
             return
@@ -44,11 +44,11 @@ class Console:
 
             first: list[int] = []  # what an earlier run had done says nothing of our speed
 
-            def update(done: int, total: int | None = None) -> None:
+            def update(done: int, total: int | None = None, more: str = "") -> None:
                 seconds = max(time.monotonic() - began, 1e-9)
                 first.append(done) if not first else None
                 rate = (done - first[0]) / seconds
                 left = f", {(total - done) / rate / 60:,.0f} min left" if total and rate else ""
-                bar.update(task, completed=done, total=total, rate=f"{rate:,.1f}/s{left}")
+                bar.update(task, completed=done, total=total, rate=f"{rate:,.1f}/s{left} {more}".rstrip())
 
             yield update

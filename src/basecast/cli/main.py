@@ -14,11 +14,13 @@ from cyclopts import App, CycloptsError
 from basecast import __version__
 from basecast.cli.completion import completion_of
 from basecast.cli.console import Console
+from basecast.cli.create_data import create_data
 from basecast.cli.demo import demo
 from basecast.cli.help import ABOUT, Manual
 from basecast.cli.merge import merge
 from basecast.cli.predict import predict
 from basecast.cli.saturate import saturate
+from basecast.cli.train import train
 from basecast.cli.variant import variant
 from basecast.cli.zoo import zoo
 from basecast.errors import BasecastError, InterruptedRunError
@@ -32,6 +34,8 @@ app = App(
     help_formatter=Manual(),
     result_action="return_value",
 )
+app.command(create_data, sort_key=0.1)
+app.command(train, sort_key=0.2)
 app.command(predict, sort_key=1)
 app.command(variant, sort_key=2)
 app.command(saturate, sort_key=2.5)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from basecast.inference.tuning import Tuning
     from basecast.zoo.package import Package
 
-INPUT, MODEL, OUTPUT, _ENGINE, _RUN = (
+INPUT, MODEL, OUTPUT, _ENGINE, RUN = (
     Group(name, sort_key=i) for i, name in enumerate(("Input", "Model", "Output", "Device", "Run"))
 )
 Reference = Annotated[str, Parameter(name=("-R", "--reference"), group=INPUT, metavar="FASTA")]
@@ -33,7 +33,7 @@ Rules = Literal["basecast", "spliceai"]
 Distance = Annotated[int, Parameter(name=["-D", "--distance"], group=MODEL, validator=Number(gte=0), metavar="N")]
 Mask = Annotated[Literal["0", "1", "both"], Parameter(name=["-M", "--mask"], group=MODEL)]
 Decimals = Annotated[int, Parameter(group=OUTPUT, validator=Number(gte=1, lte=8), metavar="N")]
-Messages = Annotated[LogFormat, Parameter(group=_RUN)]
+Messages = Annotated[LogFormat, Parameter(group=RUN)]
 
 
 @Parameter(name="*", group=_ENGINE)
@@ -142,7 +142,7 @@ class EngineOptions:
         console.say(said, model=spec.name, device=device)
 
 
-@Parameter(name="*", group=_RUN)
+@Parameter(name="*", group=RUN)
 @dataclass(frozen=True)
 class RunOptions:
     """How a long run is cut up, kept and gone on with.

@@ -115,7 +115,7 @@ def import_model(source: str, target: str, /, *, name: str | None = None, licenc
     """
     from dataclasses import replace
 
-    from basecast import acceptance
+    from basecast.acceptance import vectors as acceptance
     from basecast.zoo.catalogue import load_model
     from basecast.zoo.package import require_new, save_package
 
@@ -157,7 +157,7 @@ def verify(model: str, /, *, run: Annotated[bool, Parameter(negative="")] = Fals
     names = [name for name, digest in read_sums(folder).items() if digest]
     print(f"{folder}: {counted(len(names), 'file')} {'is' if len(names) == 1 else 'are'} what they were")
     if run:
-        from basecast import acceptance
+        from basecast.acceptance import vectors as acceptance
 
         compared = acceptance.check(package, folder, device=device)
         for one in compared:
@@ -186,7 +186,7 @@ def publish(model: str, folder: Path, /, *, repository: str = "") -> int:
     repository:
         OWNER/NAME on the hub, for the commands that the card shows.
     """
-    from basecast import acceptance
+    from basecast.acceptance import vectors as acceptance
     from basecast.zoo.catalogue import load_model
     from basecast.zoo.package import require_new
     from basecast.zoo.publish import publish as write

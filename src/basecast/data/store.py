@@ -12,12 +12,11 @@ Positions count from the 5' end of a record, on its strand. What a record does n
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
 import h5py
@@ -34,9 +33,7 @@ from basecast.spec.model import Frozen, Output
 
 SCHEMA_VERSION = 1
 SPLITS = ("train", "validation", "test")
-_ATTRIBUTE = "basecast"
-_CHUNK = 1 << 18
-_KEPT = 1 << 24  # bytes that a writer gathers before it writes
+ATTRIBUTE = "basecast"
 
 
 class Header(Frozen):
@@ -95,14 +92,14 @@ class Sites(NamedTuple):
     @classmethod
     def none(cls) -> Self:
         """No site at all."""
-        return cls(*(np.zeros(0, dtype=_SITE_TYPES[name]) for name in cls._fields))
+        return cls(*(np.zeros(0, dtype=SITE_TYPES[name]) for name in cls._fields))
 
 
 MOTIFS = ("other", "GT-AG", "GC-AG", "AT-AC")
 """Names of the values of ``Sites.motif``: the ends of the shortest intron at the site."""
 FIRST, LAST = 1, 2
 """Bits of ``Sites.place``: the first or last intron of a transcript."""
-_SITE_TYPES: dict[str, str] = {
+SITE_TYPES: dict[str, str] = {
     "position": "int64",
     "label": "uint8",
     "usage": "float32",
@@ -110,7 +107,7 @@ _SITE_TYPES: dict[str, str] = {
     "intron": "int32",
     "place": "uint8",
 }
-_RECORD_TYPES: dict[str, Any] = {
+RECORD_TYPES: dict[str, Any] = {
     "contig": h5py.string_dtype(),
     "start": "int64",
     "end": "int64",
@@ -120,131 +117,6 @@ _RECORD_TYPES: dict[str, Any] = {
     "source_start": "int64",
     "genes": h5py.string_dtype(),
 }
-
-
-class Writer:
-    """Writes one split, record by record, in memory that does not grow with the genome.
-
-    Write to a partial path: the file is whole only after ``close``.
-    """
-
-    def __init__(self, path: str | os.PathLike[str], header: Header) -> None:
-        self.header = header
-        self._file = h5py.File(path, "w", libver=("v110", "latest"))
-        self._file.attrs[_ATTRIBUTE] = header.model_dump_json()
-        self._kept: dict[str, list[NDArray[Any]]] = {}
-        self._size = 0
-        self._counts: dict[str, int] = {}
-        for name, kind in _RECORD_TYPES.items():
-            self._make(f"records/{name}", kind)
-        self._make("inputs/sequence", "uint8")
-        for output in header.outputs:
-            at = f"targets/{output.name}"
-            if output.name in header.dense:
-                self._make(f"{at}/values", "float16", (len(output.tracks),))
-            else:
-                for name, kind in _SITE_TYPES.items():
-                    self._make(f"{at}/{name}", kind)
-            for name in ("start", "end"):
-                self._make(f"{at}/unknown/{name}", "int64")
-            for offsets in (f"{at}/offsets", f"{at}/unknown/offsets"):
-                self._make(offsets, "int64")
-                self._add(offsets, np.zeros(1, dtype=np.int64))
-
-    def add(
-        self,
-        record: Record,
-        sequence: Tokens,
-        targets: Mapping[str, Sites | Float[np.ndarray, "bins tracks"]],
-        unknown: Mapping[str, NDArray[np.int64]] | None = None,
-    ) -> None:
-        """One record.
-
-        Args:
-            sequence: its bases as it is read, with ``flank`` more on either side.
-            targets: for each output its sites, or a value for each bin and track.
-            unknown: for each output stretches without a label, shape (stretches, 2), start and end.
-
-        Raises:
-            ValueError: a shape is wrong, or a site lies outside the record.
-        """
-        length = record.end - record.start
-        if sequence.shape != (length + 2 * self.header.flank,):
-            raise ValueError(f"{record}: its sequence has {sequence.size} bases, with flanks of {self.header.flank}")
-        for name, value in record._asdict().items():
-            self._add(f"records/{name}", np.array([value], dtype="int64" if _RECORD_TYPES[name] == "int64" else object))
-        self._add("inputs/sequence", sequence)
-        for output in self.header.outputs:
-            self._add_target(output, length, targets[output.name], (unknown or {}).get(output.name))
-        if self._size > _KEPT:
-            self._flush()
-
-    def _add_target(
-        self, output: Output, length: int, target: Sites | NDArray[Any], unknown: NDArray[np.int64] | None
-    ) -> None:
-        at = f"targets/{output.name}"
-        if isinstance(target, Sites):
-            if target.position.size and not 0 <= target.position.min() <= target.position.max() < length:
-                raise ValueError(f"a site of {output.name} lies outside its record of {length} bases")
-            for name, values in target._asdict().items():
-                self._add(f"{at}/{name}", values)
-            n = target.position.size
-        else:
-            if target.shape != (length // output.resolution, len(output.tracks)):
-                raise ValueError(f"targets of {output.name} have shape {target.shape} for {length} bases")
-            self._add(f"{at}/values", target)
-            n = len(target)
-        self._count(f"{at}/offsets", n)
-        stretches = np.zeros((0, 2), dtype=np.int64) if unknown is None else unknown
-        self._add(f"{at}/unknown/start", stretches[:, 0])
-        self._add(f"{at}/unknown/end", stretches[:, 1])
-        self._count(f"{at}/unknown/offsets", len(stretches))
-
-    def _count(self, name: str, n: int) -> None:
-        self._counts[name] = self._counts.get(name, 0) + n
-        self._add(name, np.array([self._counts[name]]))
-
-    def _make(self, name: str, kind: Any, inner: tuple[int, ...] = ()) -> None:
-        is_text = kind == h5py.string_dtype()
-        self._file.create_dataset(
-            name,
-            shape=(0, *inner),
-            maxshape=(None, *inner),
-            chunks=(_CHUNK // max(int(np.prod(inner)), 1) if "sequence" in name or inner else 4096, *inner),
-            dtype=kind,
-            compression=None if is_text else "gzip",
-            compression_opts=None if is_text else 4,
-            fletcher32=not is_text,
-        )
-
-    def _add(self, name: str, values: NDArray[Any]) -> None:
-        self._kept.setdefault(name, []).append(values)
-        self._size += values.nbytes
-
-    def _flush(self) -> None:
-        for name, arrays in self._kept.items():
-            dataset, values = self._file[name], np.concatenate(arrays)
-            if len(values):
-                dataset.resize(len(dataset) + len(values), axis=0)
-                dataset[-len(values) :] = values
-        self._kept.clear()
-        self._size = 0
-
-    def close(self) -> None:
-        """Write what is left."""
-        self._flush()
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self.close()
-        else:
-            self._file.close()
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,8 +147,8 @@ class Dataset:
         self.path = Path(path)
         with self._opened() as file:
             self.header = self._read_header(file)
-            columns = {name: file[f"records/{name}"][:] for name in _RECORD_TYPES}
-        texts = {name for name, kind in _RECORD_TYPES.items() if kind != "int64"}
+            columns = {name: file[f"records/{name}"][:] for name in RECORD_TYPES}
+        texts = {name for name, kind in RECORD_TYPES.items() if kind != "int64"}
         self.records = pl.DataFrame(
             {name: [x.decode() for x in values] if name in texts else values for name, values in columns.items()},
             schema={name: pl.String() if name in texts else pl.Int64() for name in columns},
@@ -324,9 +196,7 @@ class Dataset:
         """Bases [start, end) of a record as it is read; N where the file has none."""
         flank, first = self.header.flank, int(self._starts[record])
         size = int(self._starts[record + 1]) - first
-        return padded(
-            lambda low, high: self.sequence[first + low : first + high], size, start + flank, end + flank
-        )
+        return padded(lambda low, high: self.sequence[first + low : first + high], size, start + flank, end + flank)
 
     def sites(self, record: int, output: str) -> Sites:
         """The sites of one record; none where the targets are dense."""
@@ -396,30 +266,13 @@ class Dataset:
             ) from error
 
     def _read_header(self, file: h5py.File) -> Header:
-        if _ATTRIBUTE not in file.attrs:
+        if ATTRIBUTE not in file.attrs:
             raise InputError(f"{self.path} is HDF5, but no dataset of basecast: make one with 'basecast create-data'")
         try:
-            return Header.model_validate_json(file.attrs[_ATTRIBUTE])
+            return Header.model_validate_json(file.attrs[ATTRIBUTE])
         except ValidationError as error:
             what = error.errors()[0]
             raise InputError(
                 f"{self.path} is a dataset of another schema than version {SCHEMA_VERSION}, which this basecast reads "
                 f"({'.'.join(map(str, what['loc']))}: {what['msg']}): make it again with 'basecast create-data'"
             ) from None
-
-
-def open_split(folder: str | os.PathLike[str], split: str) -> Dataset:
-    """The dataset of one split of a folder that ``create-data`` wrote.
-
-    Raises:
-        InputError: there is no such folder, or it lacks the split.
-    """
-    path = Path(folder) / f"{split}.h5"
-    if not path.is_file():
-        raise InputError(f"{folder} has no {path.name}: give the folder that 'basecast create-data' wrote")
-    return Dataset(path)
-
-
-def digests(datasets: Sequence[Dataset]) -> list[str]:
-    """SHA-256 of each file."""
-    return [dataset.digest for dataset in datasets]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
@@ -169,14 +169,26 @@ class Annotation:
             index[contig] = (starts, ends, np.maximum.accumulate(ends), rows)
         return index
 
-    def check_against(self, genome: _Genome, *, most: int = 2000) -> None:
+    def check_against(self, genome: _Genome) -> None:
         """Stop where the annotation cannot belong to the genome; contigs that the genome lacks are passed over.
-
-        Over the introns of ``most`` evenly chosen transcripts, the share with a splice motif (GT-AG, GC-AG, AT-AC) is
-        held against the share after exon starts, exon ends or both move by one base. Under 20 introns tell nothing.
 
         Raises:
             InputError: a transcript ends past its contig, or coordinates are off by one.
+        """
+        self.check_ends(genome)
+        found = self.motif_shares(genome)
+        if found is not None and found.as_written < 0.5 and found.best > 0.8:
+            raise InputError(
+                f"coordinates look shifted by 1 in {self.path}: {found.as_written:.0%} of its introns have a splice "
+                f"motif in {genome.path} as written, {found.best:.0%} after moving {found.move}. GFF and GTF count "
+                "from 1, the starts of gene tables and BED from 0: convert the file accordingly"
+            )
+
+    def check_ends(self, genome: _Genome) -> None:
+        """Stop where a transcript ends past its contig; contigs that the genome lacks are passed over.
+
+        Raises:
+            InputError: one does.
         """
         table = self.transcripts.table
         table = table.with_columns(
@@ -190,24 +202,39 @@ class Annotation:
                 f"{bad['contig']!r}, which has {bad['length']:,} bases in {genome.path} ({past.height - 1:,} more "
                 "transcripts do likewise): use the annotation of this assembly"
             )
-        rows = np.flatnonzero((table["length"].is_not_null() & (table["exon_start"].list.len() > 1)).to_numpy())
+
+    def motif_shares(self, genome: _Genome, *, most: int = 2000) -> MotifShares | None:
+        """Over the introns of ``most`` evenly chosen transcripts, the share with a splice motif (GT-AG, GC-AG, AT-AC).
+
+        None where there are under 20 introns, which tell nothing.
+        """
+        table = self.transcripts.table
+        usable = pl.col("contig").is_in(list(genome.lengths)) & (pl.col("exon_start").list.len() > 1)
+        rows = np.flatnonzero(table.select(usable).to_series().to_numpy())
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, most).astype(np.int64))] if len(rows) > most else rows
         shares = _motif_shares(genome, (self.transcripts[row] for row in rows.tolist()))
-        if shares is None:
-            return
+        return None if shares is None else MotifShares.of(shares)
+
+
+class MotifShares(NamedTuple):
+    """The share of introns with a splice motif as the annotation has them, and where it is highest within a base."""
+
+    as_written: float
+    best: float
+    move: str
+    """What must be moved for the best share; empty where nothing."""
+
+    @classmethod
+    def of(cls, shares: NDArray[np.float64]) -> MotifShares:
+        """From the shares after moving exon ends by -1, 0, 1 (rows) and exon starts (columns)."""
         by_end, by_start = (int(i) - 1 for i in np.unravel_index(shares.argmax(), shares.shape))
-        if shares[1, 1] < 0.5 and shares.max() > 0.8:
-            if by_end == by_start:
-                moves = f"all coordinates by {by_end:+d}"
-            else:
-                moves = " and ".join(
-                    f"exon {what} by {by:+d}" for what, by in (("starts", by_start), ("ends", by_end)) if by
-                )
-            raise InputError(
-                f"coordinates look shifted by 1 in {self.path}: {shares[1, 1]:.0%} of its introns have a splice motif "
-                f"in {genome.path} as written, {shares.max():.0%} after moving {moves}. GFF and GTF count from 1, "
-                "the starts of gene tables and BED from 0: convert the file accordingly"
+        if by_end == by_start:
+            move = f"all coordinates by {by_end:+d}" if by_end else ""
+        else:
+            move = " and ".join(
+                f"exon {what} by {by:+d}" for what, by in (("starts", by_start), ("ends", by_end)) if by
             )
+        return cls(float(shares[1, 1]), float(shares.max()), move)
 
 
 def _motif_shares(genome: _Genome, transcripts: Iterable[Transcript]) -> NDArray[np.float64] | None:

@@ -207,6 +207,10 @@ class Parts:
         for lock in self._locks:
             lock.close()
 
+    def beside(self, shard: int) -> Path:
+        """Where what is known of a shard under way may be kept: this name and a suffix; it goes when the parts go."""
+        return self._path(shard)
+
     def owns(self, shard: int) -> bool:
         """Whether the shard is this process's to do."""
         return self.split is None or shard % self.split.count == self.split.index - 1
@@ -268,7 +272,7 @@ class Parts:
                 self.folder.rmdir()
 
     def _clear(self) -> None:
-        self._unlink(r"part-\d{6,}|\.(part-\d{6,}|plan\.json)\.\w+\.partial")
+        self._unlink(r"part-\d{6,}(\.[\w.]+)?|\.(part-\d{6,}(\.[\w.]+)?|plan\.json)\.\w+\.partial")
         self._unlink(r"plan\.json")  # last: parts without a plan would be taken for those of the next
 
     def _unlink(self, pattern: str) -> None:

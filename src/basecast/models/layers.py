@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float, UInt8
@@ -18,6 +18,59 @@ class Convolution(nn.Conv1d):
             raise ValueError(f"the width of a centred convolution is odd, got {width}")
         super().__init__(inputs, outputs, width, dilation=dilation)
         self.reach = dilation * (width - 1) // 2
+
+    def forward(self, x: Float[Tensor, "batch inputs length"]) -> Float[Tensor, "batch outputs shorter"]:
+        # as an image of one row, which keeps channels last in memory where they are and is up to twice as fast then
+        padding, dilation = (0, int(self.padding[0])), (1, self.dilation[0])
+        image = nn.functional.conv2d(
+            x.unsqueeze(2), self.weight.unsqueeze(2), self.bias, padding=padding, dilation=dilation
+        )
+        return image.squeeze(2)
+
+
+class Norm(nn.BatchNorm1d):
+    """Batch normalisation.
+
+    Attributes:
+        is_frozen: statistics stay as they are, in training too.
+        total: sums a tensor over the processes that train together, so that they normalise as one would.
+    """
+
+    is_frozen = False
+    total: Callable[[Tensor], Tensor] | None = None
+
+    def train(self, mode: bool = True) -> Norm:
+        return super().train(mode and not self.is_frozen)
+
+    def forward(self, x: Float[Tensor, "batch channels length"]) -> Float[Tensor, "batch channels length"]:
+        if self.training:
+            self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+            if self.total is not None:
+                return self._together(x, self.total)
+        image = nn.functional.batch_norm(
+            x.unsqueeze(2),
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            self.momentum or 0.0,
+            self.eps,
+        )
+        return image.squeeze(2)
+
+    def _together(self, x: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
+        count = x.new_full((1,), x.shape[0] * x.shape[2])
+        sums = total(torch.cat([count, x.sum((0, 2))]))
+        n, mean = sums[0].detach(), sums[1:] / sums[0].detach()
+        centred = x - mean[:, None]
+        variance = total(centred.square().sum((0, 2))) / n
+        with torch.no_grad():
+            momentum = self.momentum or 0.0
+            self.running_mean.lerp_(mean, momentum)  # type: ignore[union-attr]
+            self.running_var.lerp_(variance * n / (n - 1), momentum)  # type: ignore[union-attr]
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return centred * scale[:, None] + self.bias[:, None]
 
 
 def crop(x: Float[Tensor, "batch channels length"], length: int) -> Float[Tensor, "batch channels middle"]:
@@ -47,10 +100,10 @@ class ResidualUnit(nn.Module):
 
     def __init__(self, channels: int, width: int, dilation: int, activation: nn.Module, epsilon: float) -> None:
         super().__init__()
-        self.norm1 = nn.BatchNorm1d(channels, eps=epsilon)
+        self.norm1 = Norm(channels, eps=epsilon)
         self.activation1 = activation
         self.conv1 = Convolution(channels, channels, width, dilation)
-        self.norm2 = nn.BatchNorm1d(channels, eps=epsilon)
+        self.norm2 = Norm(channels, eps=epsilon)
         self.activation2 = type(activation)(**_settings(activation))
         self.conv2 = Convolution(channels, channels, width, dilation)
         self.reach = self.conv1.reach + self.conv2.reach
@@ -68,6 +121,9 @@ def _settings(activation: nn.Module) -> dict[str, float]:
 def make_one_hot(
     tokens: UInt8[Tensor, "batch length"], dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "batch 4 length"]:
-    """One-hot from tokens A, C, G, T, N = 0..4 on the device where the tokens are; N is all zeros."""
+    """One-hot from tokens A, C, G, T, N = 0..4 on the device where the tokens are; N is all zeros.
+
+    In memory the channels of a position lie side by side, as fast convolutions want them.
+    """
     bases = torch.arange(4, device=tokens.device, dtype=tokens.dtype)
-    return (tokens[:, None, :] == bases[None, :, None]).to(dtype)
+    return (tokens[:, :, None] == bases).to(dtype).transpose(1, 2)

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from basecast.models.layers import Convolution, ResidualUnit, crop
 from basecast.models.network import NO_CONDITIONS, Network, Stage, pick
 from basecast.models.registry import Family, register
-from basecast.spec import Architecture, LocalReach, Member, ModelSpec, Output, Track
+from basecast.spec import Architecture, LocalReach, Member, ModelSpec
 from basecast.spec.model import Frozen
+from basecast.spec.splice import CLASSES, splice_output
 
-CLASSES = ("neither", "acceptor", "donor")
 _GROUPS = {80: 1, 400: 2, 2000: 3, 10000: 4}
 _WIDTHS = (11, 11, 21, 41)
 _DILATIONS = (1, 4, 10, 25)
@@ -129,16 +129,11 @@ class SpliceAI(Network):
 def spec(config: SpliceAIConfig, *, members: int = 1, **card: Any) -> ModelSpec:
     """The spec of a package of this family; ``card`` holds what the sizes do not tell (name, licence ...)."""
     half = config.context // 2
-    output = Output(
-        name="splice",
-        tracks=tuple(Track(name=name, assay="splice site", unit="probability") for name in CLASSES),
-        link="softmax",
-    )
     files = ["model.safetensors"] if members == 1 else [f"model-{i}.safetensors" for i in range(members)]
     return ModelSpec(
         architecture=Architecture(family="spliceai", config=config.model_dump(mode="json")),
         reach=LocalReach(left=half, right=half),
-        outputs=(output,),
+        outputs=(splice_output(),),
         members=tuple(Member(file=file, outputs=("splice",)) for file in files),
         **{"mask": "gene", **card},
     )

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from basecast.errors import UsageError
-from basecast.spec.model import LocalReach, ModelSpec
+from basecast.spec.model import LocalReach, ModelSpec, Output, Track
 
 SPLICE = "splice"
 """The output that holds splice sites."""
+CLASSES = ("neither", "acceptor", "donor")
+"""What a base is: an acceptor is the first base of an exon after an intron, a donor the last before one."""
+ACCEPTOR, DONOR = 1, 2
+"""Their places in ``CLASSES``."""
+
+
+def splice_output() -> Output:
+    """The output ``splice``: one of ``CLASSES`` a base."""
+    tracks = tuple(Track(name=name, assay="splice site", unit="probability") for name in CLASSES)
+    return Output(name=SPLICE, tracks=tracks, link="softmax")
 
 
 def splice_columns(spec: ModelSpec) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from toys import graph_package, package_of
 
-from basecast.acceptance import Compared, _some_tracks, check, kept_or_made, make, require_agreement
+from basecast.acceptance.vectors import Compared, _some_tracks, check, kept_or_made, make, require_agreement
 from basecast.errors import InputError, UsageError
 from basecast.genome.reference import Genome
 from basecast.spec import Calibration, ReverseComplement

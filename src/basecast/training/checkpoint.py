@@ -1,0 +1,71 @@
+"""Where a training run stands, in one file that appears whole."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from basecast.errors import InputError
+from basecast.files import whole_file
+
+Weights = dict[str, Tensor]
+
+
+@dataclass
+class State:
+    """Everything that the next step depends on, besides the plan.
+
+    Attributes:
+        step, epochs: steps done, over all epochs; epochs ended.
+        network, optimiser: their state.
+        average: the moving average of the weights, if one is kept.
+        best: weights of the epoch with the lowest validation loss; ``best_loss`` is that, ``best_epoch`` counts from 0.
+        patience: epochs since then.
+        loss, counted: what the current epoch's loss is summed from.
+        seconds: spent in training.
+        is_done: whether training has ended.
+    """
+
+    step: int = 0
+    epochs: int = 0
+    network: Weights = field(default_factory=dict)
+    optimiser: dict[str, Any] = field(default_factory=dict)
+    average: Weights = field(default_factory=dict)
+    best: Weights = field(default_factory=dict)
+    best_loss: float = float("inf")
+    best_epoch: int = -1
+    patience: int = 0
+    loss: float = 0.0
+    counted: float = 0.0
+    seconds: float = 0.0
+    is_done: bool = False
+
+    def save(self, path: Path) -> None:
+        """Write it; an earlier one stays until this one is whole."""
+        with whole_file(path) as partial:
+            torch.save({name: getattr(self, name) for name in asdict(State())}, partial)
+
+    @classmethod
+    def load(cls, path: Path) -> State:
+        """Read it, on the CPU.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        try:
+            return cls(**torch.load(path, map_location="cpu", weights_only=True))
+        except (RuntimeError, TypeError, EOFError, OSError, pickle.UnpicklingError) as error:
+            raise InputError(
+                f"the checkpoint {path} is damaged ({error}): --restart removes it and begins anew"
+            ) from error
+
+
+def copied(weights: Mapping[str, Tensor]) -> Weights:
+    """Weights that do not change when the network's do, on the CPU."""
+    return {name: x.detach().to("cpu", copy=True) for name, x in weights.items()}

@@ -1,0 +1,367 @@
+"""The training loop: from windows to weights. It knows outputs, losses and links, and no model family."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from basecast.data.loader import Batch, Source
+from basecast.data.windows import Sampling, Windows, epoch_windows, every_window
+from basecast.errors import BasecastError
+from basecast.interruption import finish_first
+from basecast.models.layers import make_one_hot
+from basecast.models.network import LINKS, Network
+from basecast.spec.model import Frozen, Output
+from basecast.training.checkpoint import State, copied
+from basecast.training.distributed import Ranks
+from basecast.training.losses import Loss
+from basecast.training.metrics import SiteScores, top_k_accuracy
+from basecast.training.schedules import Schedule
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
+_TOLD = 10  # steps from one line of metrics to the next
+_NAMED = 5
+
+
+class LoopSettings(Frozen):
+    """What decides the weights that come out, besides data and network."""
+
+    sampling: Sampling = Sampling()
+    epochs: int = Field(10, ge=1)
+    batch_size: int = Field(36, ge=1, description="windows a step, over all processes")
+    accumulate: int = Field(1, ge=1, description="parts in which a process computes its windows of a step")
+    loss: Loss = Loss()
+    schedule: Schedule = Schedule()
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float | None = Field(None, gt=0, description="largest norm of the gradient")
+    average: float | None = Field(None, gt=0, lt=1, description="decay of a moving average of the weights")
+    patience: int | None = Field(None, ge=1, description="epochs without a better validation loss before training ends")
+    data_weights: tuple[float, ...] | None = Field(None, description="how often each dataset is seen in an epoch")
+    precision: Literal["fp32", "bf16", "fp64"] = "fp32"
+
+
+Teller = Callable[[dict[str, Any]], None]
+Penalty = Callable[[nn.Module], Tensor]
+
+
+class Loop:
+    """One network's training, which can be killed and taken up again, to the same weights.
+
+    Args:
+        network: on its device, in the precision of ``settings``; its trainable parameters are those that require
+            gradients.
+        outputs: what the network gives and the data has targets for.
+        training, validation: the windows; validation goes over all of its positions.
+        groups: parameter groups for the optimiser, each with a ``factor`` of the learning rate; by default one.
+        penalty: what is added to the loss.
+        stem: path of the checkpoint and the metrics, without their suffixes.
+        tell: is given each line of the metrics.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        outputs: Sequence[Output],
+        training: Source,
+        validation: Source,
+        settings: LoopSettings,
+        *,
+        seed: int,
+        stem: Path,
+        ranks: Ranks,
+        workers: int = 0,
+        groups: Sequence[dict[str, Any]] | None = None,
+        penalty: Penalty | None = None,
+        every: float = 120.0,
+        tell: Teller | None = None,
+    ) -> None:
+        for output in outputs:
+            settings.loss.check(output)
+        self.network, self.outputs, self.settings = network, outputs, settings
+        self.training, self.validation = training, validation
+        self.seed, self.ranks, self.workers = seed, ranks, workers
+        self.penalty, self.every, self.tell = penalty, every, tell
+        self.device = next(network.parameters()).device
+        self.checkpoint, self.metrics = Path(f"{stem}.checkpoint"), Path(f"{stem}.metrics.jsonl")
+        self.parameters = [p for p in network.parameters() if p.requires_grad]
+        given = groups or [{"params": self.parameters, "factor": 1.0}]
+        self.optimiser = torch.optim.AdamW(list(given), lr=settings.schedule.rate, weight_decay=settings.weight_decay)
+        self.windows_per_epoch = len(self._windows(0))
+        self.steps_per_epoch = -(-self.windows_per_epoch // settings.batch_size)
+        self.state = State()
+        ranks.share_norms(network)
+
+    def run(self) -> State:
+        """Train to the end, from where the checkpoint stands.
+
+        Raises:
+            BasecastError: the loss is no number; the checkpoint is the last good one.
+        """
+        self._take_up()
+        settings, state = self.settings, self.state
+        began, saved = time.monotonic() - state.seconds, time.monotonic()
+        try:
+            with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+                while not state.is_done:
+                    windows, first = self._windows(state.epochs), state.step - state.epochs * self.steps_per_epoch
+                    for batch in self._batches(self.training, windows, first):
+                        with finish_first():
+                            self._step(batch, windows)
+                            state.seconds = time.monotonic() - began
+                        if time.monotonic() - saved > self.every:
+                            self._save()
+                            saved = time.monotonic()
+                    with finish_first():
+                        self._end_epoch(began)
+                        is_stale = settings.patience is not None and state.patience >= settings.patience
+                        state.is_done = state.epochs == settings.epochs or is_stale
+                        self._save()
+        except KeyboardInterrupt:
+            if self._is_between_steps:
+                self._save()
+            raise
+        return state
+
+    _is_between_steps = True
+
+    def _windows(self, epoch: int) -> Windows:
+        settings = self.settings
+        return epoch_windows(self.training.places, settings.sampling, self.seed, epoch, settings.data_weights)
+
+    def _batches(self, source: Source, windows: Windows, first: int = 0, is_weighted: bool = True) -> Iterator[Batch]:
+        batches = source.batches(
+            windows,
+            self.settings.batch_size,
+            first=first,
+            rank=self.ranks.rank,
+            world=self.ranks.world,
+            workers=self.workers,
+            pinned=self.device.type == "cuda",
+            is_weighted=is_weighted,
+        )
+        return (batch.to(self.device) for batch in batches)
+
+    def _step(self, batch: Batch, windows: Windows) -> None:
+        settings, state = self.settings, self.state
+        self._is_between_steps = False
+        torch.manual_seed((self.seed << 32) + state.step)  # what a network draws depends on the step alone
+        rate = settings.schedule.at(state.step, self.steps_per_epoch, settings.epochs)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["factor"]
+        self.network.train()
+        self.optimiser.zero_grad(set_to_none=True)
+        counted = self.ranks.total(
+            torch.stack([_weights(batch, output).sum() for output in self.outputs]).sum().double()
+        )
+        losses = []
+        logits: dict[str, Tensor] = {}
+        for part in _parts(batch, settings.accumulate):
+            logits = self._logits(part)
+            each = {o.name: settings.loss.each(logits[o.name], part.targets[o.name]) for o in self.outputs}
+            loss = torch.stack([(each[o.name] * _weights(part, o)).sum() for o in self.outputs]).sum()
+            (loss / counted.clamp(min=1)).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach().double())
+        if self.penalty is not None:
+            (self.penalty(self.network) / self.ranks.world).backward()  # type: ignore[no-untyped-call]
+        self.ranks.sum_gradients(self.parameters)
+        total = float(self.ranks.total(torch.stack(losses).sum()))
+        norm = nn.utils.clip_grad_norm_(self.parameters, settings.clip or math.inf)
+        if not math.isfinite(total) or not bool(torch.isfinite(norm)):
+            self._refuse(batch, total)
+        self.optimiser.step()
+        if settings.average:
+            self._average(settings.average)
+        state.step += 1
+        state.loss, state.counted = state.loss + total, state.counted + float(counted)
+        self._is_between_steps = True
+        if state.step % _TOLD == 0 or state.step == 1:
+            top1 = _top1(logits, part, self.outputs)
+            self._write(
+                kind="step",
+                step=state.step,
+                epoch=state.epochs + 1,
+                loss=total / max(float(counted), 1.0),
+                top1=top1,
+                rate=rate,
+                seconds=round(state.seconds, 3),
+            )
+
+    def _logits(self, batch: Batch) -> dict[str, Tensor]:
+        with self._precision():
+            given = self.network(make_one_hot(batch.inputs["sequence"], _DTYPES[self.settings.precision]))
+        named = {self.outputs[0].name: given} if isinstance(given, Tensor) else dict(given)
+        return {name: x if x.dtype == torch.float64 else x.float() for name, x in named.items()}
+
+    def _precision(self) -> contextlib.AbstractContextManager[None]:
+        if self.settings.precision == "bf16" and self.device.type == "cuda":
+            return torch.autocast("cuda", torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def _average(self, decay: float) -> None:
+        decay = min(decay, (1 + self.state.step) / (10 + self.state.step))  # young averages forget their start
+        for name, x in self.network.state_dict().items():
+            kept = self.state.average.setdefault(name, x.detach().clone())
+            if x.is_floating_point():
+                kept.lerp_(x, 1 - decay)
+            else:
+                kept.copy_(x)
+
+    def _end_epoch(self, began: float) -> None:
+        """Validate, and remember the weights if they are the best so far."""
+        settings, state = self.settings, self.state
+        trained = state.loss / max(state.counted, 1.0)
+        own = copied(self.network.state_dict())
+        if settings.average:
+            self.network.load_state_dict(state.average)
+        found = self.validate()
+        if found["loss"] < state.best_loss:
+            state.best, state.best_loss, state.best_epoch = (
+                copied(self.network.state_dict()),
+                found["loss"],
+                state.epochs,
+            )
+            state.patience = 0
+        else:
+            state.patience += 1
+        self.network.load_state_dict(own)
+        state.loss = state.counted = 0.0
+        state.epochs += 1
+        state.seconds = time.monotonic() - began
+        validation = {f"validation_{name}": value for name, value in found.items()}
+        self._write(
+            kind="epoch",
+            epoch=state.epochs,
+            step=state.step,
+            loss=trained,
+            **validation,
+            best_epoch=state.best_epoch + 1,
+            seconds=round(state.seconds, 3),
+        )
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Loss over every position of the validation data, and top-1 and average precision of each class."""
+        self.network.eval()
+        windows = every_window(self.validation.places, self.validation.sampling.window)
+        loss = counted = 0.0
+        scores = {(o.name, c): SiteScores() for o in self.outputs for c in _classes(o)}
+        for batch in self._batches(self.validation, windows, is_weighted=False):
+            logits = self._logits(batch)
+            for output in self.outputs:
+                target, weights = batch.targets[output.name], _weights(batch, output)
+                loss += float((self.settings.loss.each(logits[output.name], target) * weights).sum())
+                counted += float(weights.sum())
+                known = batch.valid[output.name].cpu().numpy()
+                labels = (target if target.ndim == 2 else target.argmax(1)).cpu().numpy()[known]
+                p = LINKS[output.link](logits[output.name], 1).float().cpu().numpy()
+                for c in _classes(output):
+                    scores[output.name, c].add(p[:, c][known], labels == c)
+        gathered = self.ranks.gather((loss, counted, scores))
+        for _, _, theirs in gathered[1:]:
+            for key, part in theirs.items():
+                gathered[0][2][key].merge(part)
+        found = {"loss": sum(part for part, _, _ in gathered) / max(sum(n for _, n, _ in gathered), 1.0)}
+        for (name, c), merged in gathered[0][2].items():
+            track = next(o for o in self.outputs if o.name == name).tracks[c].name
+            ranking = merged.ranking()
+            found |= {f"top1_{track}": ranking.top_k(), f"auprc_{track}": ranking.average_precision()}
+        return found
+
+    def _refuse(self, batch: Batch, total: float) -> None:
+        size, source = self.settings.sampling.window, self.training
+        with torch.no_grad():
+            logits = self._logits(batch)
+            each = sum(
+                (self.settings.loss.each(logits[o.name], batch.targets[o.name]) * batch.valid[o.name]).sum(1)
+                for o in self.outputs
+            )
+        bad = np.flatnonzero(~torch.isfinite(torch.as_tensor(each)).cpu().numpy())
+        bad = bad if bad.size else np.arange(len(batch.windows))
+        w = batch.windows
+        places = [
+            source.datasets[w.dataset[i]].place(int(w.record[i]), int(w.start[i]), int(w.start[i]) + size)
+            for i in bad[:_NAMED].tolist()
+        ]
+        more = f" and {bad.size - _NAMED} more" if bad.size > _NAMED else ""
+        kept = (
+            f"{self.checkpoint} holds the last good weights" if self.checkpoint.exists() else "no weights are kept yet"
+        )
+        raise BasecastError(
+            f"the loss or its gradient is no number at step {self.state.step + 1} (loss {total}), windows "
+            f"{', '.join(places)}{more}; {kept}: look at these windows, or begin anew with a smaller --rate or --clip 1"
+        )
+
+    def _take_up(self) -> None:
+        """Go on from the checkpoint, if there is one."""
+        if self.checkpoint.exists():
+            self.state = State.load(self.checkpoint)
+            self.network.load_state_dict(self.state.network)
+            self.optimiser.load_state_dict(self.state.optimiser)
+            self.state.average = {name: x.to(self.device) for name, x in self.state.average.items()}
+        if self.ranks.is_first:
+            lines = self.metrics.read_text().splitlines(keepends=True) if self.metrics.exists() else []
+            known = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= self.state.step]
+            self.metrics.write_text("".join(known))
+        self.ranks.wait()
+
+    def _save(self) -> None:
+        if self.ranks.is_first:
+            self.state.network, self.state.optimiser = self.network.state_dict(), self.optimiser.state_dict()
+            self.state.save(self.checkpoint)
+
+    def _write(self, **line: Any) -> None:
+        if not self.ranks.is_first:
+            return
+        line = {name: None if isinstance(x, float) and not math.isfinite(x) else x for name, x in line.items()}
+        with self.metrics.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        if self.tell is not None:
+            self.tell(line | {"steps": self.steps_per_epoch * self.settings.epochs, "epochs": self.settings.epochs})
+
+
+def _weights(batch: Batch, output: Output) -> Tensor:
+    """What each bin of an output counts: 0 where it has no label."""
+    return batch.valid[output.name] * batch.weight[:, :: output.resolution]
+
+
+def _parts(batch: Batch, n: int) -> Iterator[Batch]:
+    """The batch in at most ``n`` parts."""
+    size = max(-(-len(batch.windows) // n), 1)
+    for low in range(0, max(len(batch.windows), 1), size):
+        cut = slice(low, low + size)
+        yield Batch(
+            {name: x[cut] for name, x in batch.inputs.items()},
+            {name: x[cut] for name, x in batch.targets.items()},
+            {name: x[cut] for name, x in batch.valid.items()},
+            batch.weight[cut],
+            batch.windows[cut],
+        )
+
+
+def _classes(output: Output) -> range:
+    """Tracks that are ranked: all classes but the first, which is none of them."""
+    return range(1, len(output.tracks)) if output.link == "softmax" else range(0)
+
+
+@torch.no_grad()
+def _top1(logits: Mapping[str, Tensor], batch: Batch, outputs: Sequence[Output]) -> float:
+    """Mean top-1 accuracy of the classes that have sites in these windows; nan where none has."""
+    found = []
+    for output in outputs:
+        known = batch.valid[output.name].cpu().numpy()
+        target = batch.targets[output.name]
+        labels = (target if target.ndim == 2 else target.argmax(1)).cpu().numpy()[known]
+        for c in _classes(output):
+            if (labels == c).any():
+                found.append(top_k_accuracy(logits[output.name][:, c].float().cpu().numpy()[known], labels == c))
+    return float(np.mean(found)) if found else math.nan

@@ -1,0 +1,83 @@
+"""What a model's card says of its training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from basecast.data.loader import Source
+from basecast.errors import counted
+from basecast.training.checkpoint import State
+from basecast.training.loop import LoopSettings
+
+
+def best_epoch(metrics: bytes) -> dict[str, Any]:
+    """The line of the metrics that tells of the epoch that was kept."""
+    epochs = [line for line in map(json.loads, metrics.splitlines()) if line["kind"] == "epoch"]
+    return next(line for line in epochs if line["epoch"] == epochs[-1]["best_epoch"])
+
+
+def notes(
+    begun: str,
+    states: Sequence[State],
+    metrics: Sequence[bytes],
+    seeds: Sequence[int],
+    data: Sequence[Source],
+    settings: LoopSettings,
+) -> str:
+    """Markdown: how it was trained, on what, and how it did on the validation data.
+
+    Args:
+        begun: where the weights began, if not at random.
+        states, metrics: of each seed.
+        data: training and validation.
+    """
+    sampling, schedule, loss = settings.sampling, settings.schedule, settings.loss
+    bias = f", {sampling.splice_bias:.0%} of them around a site" if sampling.kind == "biased" else ""
+    weighted = ", weighted to count as uniform ones" if bias and sampling.importance_weights else ""
+    focal = f" (gamma {loss.gamma:g}, alpha {loss.alpha or 1})" if loss.kind == "focal" else ""
+    minutes = sum(state.seconds for state in states) / 60
+    told = [
+        f"{counted(len(seeds), 'network')} of {counted(states[0].step, 'step')} each; a step is at most "
+        f"{settings.batch_size} windows of {sampling.window:,} positions ({sampling.kind}{bias}{weighted}).",
+        f"AdamW, rate {schedule.rate:g} ({schedule.kind}, warm-up {schedule.warm_up} steps), weight decay "
+        f"{settings.weight_decay:g}, loss {loss.kind}{focal}, {minutes:,.0f} minutes in all.",
+        "The epoch with the lowest validation loss was kept. `training/` holds the metrics and the curves.",
+    ]
+    best = [best_epoch(text) for text in metrics]
+    names = [name for name in best[0] if name.startswith("validation_")]
+    columns = " | ".join(name.removeprefix("validation_").replace("_", " ") for name in names)
+    return "\n".join(
+        [
+            "### Training",
+            "",
+            *([begun, ""] if begun else []),
+            *told,
+            "",
+            "| data | records | bases | sites |",
+            "|---|---|---|---|",
+            *_data(data),
+            "",
+            "The epoch kept, on the validation data:",
+            "",
+            f"| seed | epoch | {columns} |",
+            "|" + "---|" * (2 + len(names)),
+            *(
+                f"| {seed} | {line['epoch']} of {state.epochs} | {' | '.join(_number(line[name]) for name in names)} |"
+                for seed, state, line in zip(seeds, states, best, strict=True)
+            ),
+        ]
+    )
+
+
+def _data(data: Sequence[Source]) -> list[str]:
+    return [
+        f"| {d.path.parent.name}/{d.path.name} | {len(d):,} | {int(d.lengths.sum()):,} | {len(places.sites):,} |"
+        for source in data
+        for d, places in zip(source.datasets, source.places, strict=True)
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
