@@ -42,6 +42,8 @@ def create_data(
     seed: Annotated[int, Parameter(group=_SPLIT, metavar="N", validator=Number(gte=0))] = 42,
     min_identity: Annotated[float, Parameter(group=_SPLIT, metavar="P", validator=_SHARE)] = 0.8,
     min_coverage: Annotated[float, Parameter(group=_SPLIT, metavar="P", validator=_SHARE)] = 0.5,
+    remove_paralogs: Annotated[bool, Parameter(group=_SPLIT, negative="")] = False,
+    layout: Annotated[Literal["basecast", "openspliceai"], Parameter(group=OUTPUT)] = "basecast",
     species: Annotated[str, Parameter(group=OUTPUT, metavar="NAME", show_default=False)] = "",
     genome_build: Annotated[str, Parameter(group=OUTPUT, metavar="NAME", show_default=False)] = "",
     overwrite: Annotated[bool, Parameter(group=OUTPUT, negative="")] = False,
@@ -99,6 +101,11 @@ def create_data(
         Share of matching bases from which exons are alike.
     min_coverage:
         Share of the shorter gene's exons that must align.
+    remove_paralogs:
+        Leave out what is in test or validation and like a gene of train; removed_paralogs.tsv lists it. With --split
+        homology there is none.
+    layout:
+        basecast, or the dataset_train.h5, dataset_validation.h5 and dataset_test.h5 that openspliceai train reads.
     species:
         Kept in the dataset and in the card of a model trained on it.
     genome_build:
@@ -123,6 +130,8 @@ def create_data(
         seed=seed,
         min_identity=min_identity,
         min_coverage=min_coverage,
+        remove_paralogs=remove_paralogs,
+        layout=layout,
         species=species,
         genome_build=genome_build,
         force=force,

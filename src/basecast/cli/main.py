@@ -16,11 +16,14 @@ from basecast.cli.completion import completion_of
 from basecast.cli.console import Console
 from basecast.cli.create_data import create_data
 from basecast.cli.demo import demo
+from basecast.cli.distill import distill
+from basecast.cli.evaluate import evaluate
 from basecast.cli.help import ABOUT, Manual
 from basecast.cli.merge import merge
 from basecast.cli.predict import predict
 from basecast.cli.saturate import saturate
 from basecast.cli.train import train
+from basecast.cli.transfer import transfer
 from basecast.cli.variant import variant
 from basecast.cli.zoo import zoo
 from basecast.errors import BasecastError, InterruptedRunError
@@ -36,6 +39,9 @@ app = App(
 )
 app.command(create_data, sort_key=0.1)
 app.command(train, sort_key=0.2)
+app.command(transfer, sort_key=0.3)
+app.command(distill, sort_key=0.4)
+app.command(evaluate, sort_key=0.5)
 app.command(predict, sort_key=1)
 app.command(variant, sort_key=2)
 app.command(saturate, sort_key=2.5)

@@ -260,13 +260,13 @@ def carry_out(
     settings = options.settings(rate, precision)
     torch.set_num_threads(run.threads or available_threads())
     is_first = os.environ.get("RANK", "0") == "0"
-    parameters = sum(p.numel() for p in start.network(0).parameters() if p.requires_grad)
+    parameters = sum(p.numel() for p in start.network(options.each_seed[0]).parameters() if p.requires_grad)
     if is_first:
         words = (
             f"{parameters:,} weights to train, {counted(len(options.each_seed), 'network')}, on {device}, {precision}"
         )
         console.say(words, parameters=parameters, device=str(device))
-    with told(console, run.tensorboard, len(options.each_seed)) as tell:
+    with told(console, run.tensorboard if is_first else None, options.each_seed) as tell:
         found = trained_on(
             data,
             output,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 @contextlib.contextmanager
-def told(console: Console, tensorboard: Path | None, n_seeds: int) -> Iterator[Tell]:
-    """A function that is given each line of the metrics.
+def told(console: Console, tensorboard: Path | None, seeds: Sequence[int]) -> Iterator[Tell]:
+    """A function that is given each line of the metrics of these seeds.
 
     Raises:
         UsageError: TensorBoard is asked for and not installed.
@@ -22,15 +22,14 @@ def told(console: Console, tensorboard: Path | None, n_seeds: int) -> Iterator[T
     with contextlib.ExitStack() as stack:
         write = stack.enter_context(_board(tensorboard)) if tensorboard else None
         bar = stack.enter_context(console.progress("steps"))
-        seen: dict[int, None] = {}
 
         def tell(line: dict[str, Any]) -> None:
-            seen.setdefault(line["seed"])
             if write is not None:
                 write(line)
             if line["kind"] == "step":
                 if bar is not None:
-                    bar(line["step"] + (len(seen) - 1) * line["steps"], n_seeds * line["steps"], _now(line))
+                    before = seeds.index(line["seed"]) * line["steps"]
+                    bar(before + line["step"], len(seeds) * line["steps"], _now(line))
                 return
             numbers = {
                 name.removeprefix("validation_"): x for name, x in line.items() if name.startswith("validation_")

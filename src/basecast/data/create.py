@@ -5,36 +5,27 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import polars as pl
 from pydantic import Field
 
 from basecast import __version__
-from basecast.data import homology, splits
-from basecast.data.chosen import Chosen, choose
+from basecast.data import homology, openspliceai
+from basecast.data.chosen import choose
 from basecast.data.contig_groups import ContigGroups
 from basecast.data.create_report import CreateReport, counts_of, motif_counts, split_reports
-from basecast.data.splice_labels import (
-    Bodies,
-    Labels,
-    Loci,
-    genes_of,
-    introns_of,
-    loci_of,
-    motifs_of,
-    offsets_of,
-    sites_of,
-    unknown_of,
-)
+from basecast.data.create_splits import Rule, Split, paralogs, split_of, split_table, told
+from basecast.data.labelled import Labelled, labelled
+from basecast.data.splice_labels import Bodies, genes_of, loci_of, offsets_of, unknown_of
 from basecast.data.store import SPLITS, Header, Record, Sites
 from basecast.data.writer import Writer
-from basecast.errors import InputError, UsageError, counted
-from basecast.files import named_errors, sha256_of, whole_file
+from basecast.errors import UsageError
+from basecast.files import named_errors, remove_left_overs, sha256_of, whole_file
 from basecast.genome.annotation import Annotation, Selection
 from basecast.genome.reference import Genome
 from basecast.genome.sequence import N, reverse_complement
@@ -54,10 +45,12 @@ class CreateSettings(Frozen):
     canonical_motifs_only: bool = Field(False, description="drop introns that are not GT-AG, GC-AG or AT-AC")
     context: Literal["gene", "genomic"] = Field("gene", description="past a locus stands N, or the genome")
     flank: int | None = Field(None, ge=0, description="bases kept on either side with genomic context")
-    split: Literal["homology", "overlap", "spliceai-human"] = "homology"
+    split: Rule = "homology"
     seed: int = 42
     min_identity: float = Field(0.8, gt=0, le=1, description="of genes that are alike")
     min_coverage: float = Field(0.5, gt=0, le=1, description="of the shorter one's exons")
+    remove_paralogs: bool = Field(False, description="leave out what is held out and like a gene of train")
+    layout: Literal["basecast", "openspliceai"] = "basecast"
     species: str = ""
     genome_build: str = ""
     force: bool = Field(False, description="go on where most introns have no splice motif")
@@ -66,6 +59,8 @@ class CreateSettings(Frozen):
     @property
     def kept_flank(self) -> int:
         """Bases kept on either side of a locus."""
+        if self.layout == "openspliceai" and self.context != "gene":
+            raise UsageError("--layout openspliceai has N past a gene: it goes with --context gene")
         if self.context == "gene":
             if self.flank:
                 raise UsageError("--flank keeps bases of the genome: it goes with --context genomic")
@@ -88,6 +83,9 @@ def create_data(
 ) -> CreateReport:
     """Write ``train.h5``, ``validation.h5``, ``test.h5``, ``splits.tsv`` and ``report.json`` into a folder.
 
+    OpenSpliceAI's layout has ``dataset_train.h5`` and its like; what ``remove_paralogs`` leaves out is in
+    ``removed_paralogs.tsv``.
+
     Args:
         reference: FASTA or 2bit.
         annotation: GFF3, GTF, BED12 or a gene table, whose genes are the examples.
@@ -106,7 +104,7 @@ def create_data(
     settings = settings or CreateSettings()
     folder, flank = Path(output), settings.kept_flank
     require_free(folder, overwrite=settings.overwrite)
-    if settings.split == "homology" and split_list is None:
+    if settings.remove_paralogs or (settings.split == "homology" and split_list is None):
         homology.require_mappy()
     genome = Genome(reference, aliases=contig_aliases)
     groups = ContigGroups.read(contig_groups, genome) if contig_groups is not None else ContigGroups()
@@ -118,11 +116,38 @@ def create_data(
         biotypes=settings.biotypes,
     )
     genes = groups.placed(genes_of(chosen.table))
-    if split_list is not None or settings.split == "spliceai-human":
-        genes = _told(genes, split_list, genome, chosen.left_out)
+    is_told = split_list is not None or settings.split == "spliceai-human"
+    if is_told:
+        genes = told(genes, split_list, genome, chosen.left_out)
     loci = loci_of(genes, list(genome.lengths))
-    examples = _labelled(chosen, loci, groups, genome, settings)
-    split = _split(examples, genome, settings)
+    label = partial(
+        labelled,
+        chosen,
+        groups=groups,
+        genome=genome,
+        canonical_motifs_only=settings.canonical_motifs_only,
+        force=settings.force,
+    )
+    examples = label(loci)
+    split = split_of(
+        examples,
+        genome,
+        seed=settings.seed,
+        by_homology=settings.split == "homology",
+        find_alike=settings.remove_paralogs,
+        min_identity=settings.min_identity,
+        min_coverage=settings.min_coverage,
+    )
+    tables = {}
+    if settings.remove_paralogs:
+        removed = paralogs(examples, split)
+        tables["removed_paralogs.tsv"] = removed.drop("locus")
+        for name, n in removed.group_by("split").agg(pl.col("gene").n_unique()).sort("split").iter_rows():
+            chosen.left_out[f"genes of {name} whose record is like one of train"] = n
+        kept = np.delete(np.arange(loci.table.height), removed["locus"].unique())
+        loci = loci_of(loci.genes.filter(pl.col("locus").is_in(kept)).drop("locus"), list(genome.lengths))
+        examples, split = label(loci), split.only(kept)
+    tables["splits.tsv"] = split_table(examples, split)
     header = Header(
         basecast=__version__,
         command=command,
@@ -136,18 +161,21 @@ def create_data(
             for path in (reference, annotation, mask_annotation, split_list, contig_groups, contig_aliases)
             if path is not None
         },
-        settings=settings.model_dump(mode="json"),
+        settings=settings.model_dump(mode="json", exclude={"overwrite"}),
     )
     bodies = None if mask_annotation is None else _bodies(mask_annotation, genome)
     missing = [name for i, name in enumerate(SPLITS) if not (split.of_loci == i).any()]
-    names = [f"{name}.h5" for name in SPLITS if name not in missing]
+    named = openspliceai.file_name if settings.layout == "openspliceai" else "{}.h5".format
     with named_errors(folder), contextlib.ExitStack() as files:
         folder.mkdir(parents=True, exist_ok=True)
-        partial = {
-            name: files.enter_context(whole_file(folder / name)) for name in (*names, "splits.tsv", "report.json")
-        }
-        seen = _write(partial, header, examples, split, genome, bodies, progress)
-        _split_table(examples, split).write_csv(partial["splits.tsv"], separator="\t")
+        names = {i: named(name) for i, name in enumerate(SPLITS) if name not in missing}
+        paths = {}
+        for name in (*names.values(), *tables, "report.json"):
+            remove_left_overs(folder / name)
+            paths[name] = files.enter_context(whole_file(folder / name))
+        seen = _write({i: paths[name] for i, name in names.items()}, header, examples, split, genome, bodies, progress)
+        for name, table in tables.items():
+            table.write_csv(paths[name], separator="\t")
         report = CreateReport(
             genome=genome.path.name,
             annotation=Path(annotation).name,
@@ -168,9 +196,9 @@ def create_data(
             seconds=time.monotonic() - began,
             **counts_of(loci, examples.labels, split.of_loci >= 0),
         )
-        partial["report.json"].write_text(report.model_dump_json(indent=2) + "\n")
-    for name in missing:  # of an earlier dataset
-        (folder / f"{name}.h5").unlink(missing_ok=True)
+        paths["report.json"].write_text(report.model_dump_json(indent=2) + "\n")
+    for name in {file(name) for name in SPLITS for file in ("{}.h5".format, openspliceai.file_name)} - set(paths):
+        (folder / name).unlink(missing_ok=True)  # of an earlier dataset
     return report
 
 
@@ -190,120 +218,6 @@ def require_free(folder: Path, *, overwrite: bool) -> None:
         )
 
 
-class _Examples(NamedTuple):
-    """What is to be written."""
-
-    loci: Loci
-    placed: pl.DataFrame
-    """The table of loci, with their places in the source."""
-    transcripts: pl.DataFrame
-    introns: pl.DataFrame
-    labels: Labels
-    genes_without_introns: int
-    notes: tuple[str, ...]
-
-
-class _Split(NamedTuple):
-    """Where loci go."""
-
-    clusters: splits.Clusters
-    of_loci: splits.Splits
-    largest: float
-    """The share of sites that the largest cluster has."""
-
-
-def _told(
-    genes: pl.DataFrame, split_list: str | os.PathLike[str] | None, genome: Genome, left_out: Counter[str]
-) -> pl.DataFrame:
-    """The genes whose split a list or the human rule tells, with ``split``."""
-    if split_list is not None:
-        told, why = splits.SplitList.read(split_list).of(genes, genome), "genes that the split list does not name"
-    else:
-        told, why = splits.spliceai_human(genes), "genes on contigs that are no human chromosome"
-    left_out[why] = int((told < 0).sum())
-    genes = genes.with_columns(split=pl.Series(told)).filter(pl.col("split") >= 0)
-    clusters = splits.overlapping(genes)
-    splits.require_whole(clusters, genes["split"].to_numpy(), genes["name"].to_list(), str(split_list))
-    return genes
-
-
-def _labelled(chosen: Chosen, loci: Loci, groups: ContigGroups, genome: Genome, settings: CreateSettings) -> _Examples:
-    """The sites of all loci."""
-    key = ["gene", "contig", "strand"]
-    transcripts = chosen.table.join(loci.genes, on=key, how="semi", maintain_order="left")
-    introns = introns_of(transcripts, loci.genes)
-    if introns.is_empty():
-        raise InputError(
-            f"none of {counted(loci.genes.height, 'gene')} taken from {chosen.annotation.path} has an intron, so there "
-            "is no splice site to learn: give an annotation with exon rows, or another --biotype"
-        )
-    introns = introns.with_columns(motif=pl.Series(motifs_of(introns, loci.table, genome)))
-    notes = _require_motifs(introns, chosen.annotation, genome, force=settings.force)
-    if settings.canonical_motifs_only:
-        chosen.left_out["introns without a splice motif"] = int((introns["motif"] == 0).sum())
-        introns = introns.filter(pl.col("motif") > 0)
-    spliced = transcripts.filter(pl.col("exon_start").list.len() > 1).select(key).unique().height
-    labels = sites_of(introns, loci.table)
-    without = loci.genes.height - spliced
-    return _Examples(loci, groups.placed(loci.table), transcripts, introns, labels, without, notes)
-
-
-def _require_motifs(introns: pl.DataFrame, annotation: Annotation, genome: Genome, *, force: bool) -> tuple[str, ...]:
-    """Stop where under half of the introns have a splice motif; with ``force`` that is a note."""
-    counts = motif_counts(introns.unique(["locus", "start", "end"]))
-    total = sum(counts.values())
-    share = 1 - counts["other"] / total
-    if share >= 0.5:
-        return ()
-    said = (
-        f"{share:.1%} of {counted(total, 'intron')} of {annotation.path} have a splice motif (GT-AG, GC-AG, AT-AC) in "
-        f"{genome.path}, {counts['GT-AG'] / total:.1%} GT-AG"
-    )
-    moved = annotation.motif_shares(genome)
-    if moved is not None and moved.best > share and moved.move:
-        said += f"; after moving {moved.move} it is {moved.best:.1%}: its coordinates look shifted by 1"
-    if force:
-        return (said,)
-    raise InputError(
-        f"{said}. Give the annotation of this assembly, or --force if the species splices without these motifs"
-    )
-
-
-def _split(examples: _Examples, genome: Genome, settings: CreateSettings) -> _Split:
-    """Where loci go."""
-    loci, n_sites = examples.loci, np.diff(examples.labels.offsets)
-    weights = n_sites + np.bincount(loci.genes["locus"].to_numpy(), minlength=loci.table.height)
-    clusters = splits.overlapping(examples.placed)
-    if "split" in loci.genes.columns:
-        first = loci.genes.unique("locus", keep="first").sort("locus")
-        of_loci = first["split"].to_numpy()
-        if not (of_loci == splits.VALIDATION).any():
-            of_loci = splits.with_validation(of_loci, clusters, weights, settings.seed)
-    else:
-        if settings.split == "homology":
-            exons = homology.exons_of(examples.transcripts, loci.genes, genome)
-            pairs = homology.similar(exons, min_identity=settings.min_identity, min_coverage=settings.min_coverage)
-            locus = loci.genes["locus"].to_numpy()
-            clusters = splits.tied(clusters, ((locus[a], locus[b]) for a, b in pairs))
-        of_loci = splits.by_size(clusters, weights, splits.SHARES, settings.seed)
-    sizes = np.bincount(clusters, weights=n_sites)
-    return _Split(clusters, of_loci, float(sizes.max() / max(sizes.sum(), 1)))
-
-
-def _split_table(examples: _Examples, split: _Split) -> pl.DataFrame:
-    """``splits.tsv``: a row a gene."""
-    genes = examples.loci.genes
-    locus = genes["locus"].to_numpy()
-    return genes.select(
-        pl.when(pl.col("id") != "").then("id").otherwise("name").alias("gene"),
-        "contig",
-        "start",
-        "end",
-        cluster=pl.Series(split.clusters[locus]),
-        split=pl.Series([SPLITS[i] for i in split.of_loci[locus]]),
-    )
-
-
 def _bodies(path: str | os.PathLike[str], genome: Genome) -> Bodies:
     """The genes of an annotation that masks."""
     every = Annotation.read(path, transcripts="all").fitted_to(genome)
@@ -311,25 +225,25 @@ def _bodies(path: str | os.PathLike[str], genome: Genome) -> Bodies:
 
 
 def _write(
-    partial: Mapping[str, Path],
+    paths: Mapping[int, Path],
     header: Header,
-    examples: _Examples,
-    split: _Split,
+    examples: Labelled,
+    split: Split,
     genome: Genome,
     bodies: Bodies | None,
     progress: Progress | None,
 ) -> dict[int, tuple[int, int]]:
-    """Write all records; for each split its bases that are N and that are masked."""
-    seen = {i: np.zeros(2, dtype=np.int64) for i in range(len(SPLITS))}
+    """Write the records of each split to its path; for each its bases that are N and that are masked."""
+    seen = {i: np.zeros(2, dtype=np.int64) for i in paths}
     labels, genes = examples.labels, examples.loci.genes
     genes_at = offsets_of(genes["locus"], examples.placed.height)
     done, total = 0, int((examples.placed["end"] - examples.placed["start"]).sum())
+    kind = openspliceai.ShardWriter if header.settings["layout"] == "openspliceai" else Writer
+    writer_of: dict[int, Writer | openspliceai.ShardWriter] = {}
     with contextlib.ExitStack() as writers:
-        writer_of = {
-            i: writers.enter_context(Writer(partial[f"{name}.h5"], header.model_copy(update={"split": name})))
-            for i, name in enumerate(SPLITS)
-            if f"{name}.h5" in partial
-        }
+        for i, path in paths.items():
+            writer_of[i] = kind(path, header.model_copy(update={"split": SPLITS[i]}))
+            writers.enter_context(writer_of[i])
         for locus, row in enumerate(examples.placed.iter_rows(named=True)):
             contig, strand, start, end = row["contig"], row["strand"], row["start"], row["end"]
             index = int(split.of_loci[locus])

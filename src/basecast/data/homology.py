@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,16 @@ from basecast.data.splice_labels import connected
 from basecast.errors import BasecastError, UsageError
 from basecast.genome.reference import Genome
 from basecast.genome.sequence import Tokens, decode, reverse_complement
+
+
+class Alike(NamedTuple):
+    """Two sequences, by number, and how alike they are, 0..1."""
+
+    a: int
+    b: int
+    identity: float
+    coverage: float
+
 
 _NO_DIAGONAL, _NO_DUAL, _ALL_CHAINS = 0x001, 0x002, 0x800000  # minimap.h: no gene with itself, no pair twice, every hit
 _PRESET = "map-ont"  # short minimizers of a noisy read's mapping: genes of 80 % identity are still seeded
@@ -61,9 +71,7 @@ def exons_of(transcripts: pl.DataFrame, genes: pl.DataFrame, genome: Genome) -> 
         yield tokens if strand == "+" else reverse_complement(tokens)
 
 
-def similar(
-    sequences: Iterable[Tokens], *, min_identity: float = 0.8, min_coverage: float = 0.5
-) -> list[tuple[int, int]]:
+def similar(sequences: Iterable[Tokens], *, min_identity: float = 0.8, min_coverage: float = 0.5) -> list[Alike]:
     """Pairs of sequences, on either strand, that are alike.
 
     Identity is matching bases by bases of the alignment, gaps included; coverage is the aligned stretch by the length
@@ -82,10 +90,11 @@ def similar(
         index = mappy.Aligner(str(fasta), preset=_PRESET, extra_flags=flags, n_threads=1)
         if not index:
             raise BasecastError(f"minimap2 could not index the exons of the genes ({fasta}): is the disk full?")
-        pairs = set()
+        pairs: dict[tuple[int, int], Alike] = {}
         for name, sequence, _ in mappy.fastx_read(str(fasta)):
             for hit in index.map(sequence, name=name):
                 stretch = max((hit.q_en - hit.q_st) / len(sequence), (hit.r_en - hit.r_st) / hit.ctg_len)
-                if stretch >= min_coverage and hit.mlen >= min_identity * hit.blen:
-                    pairs.add((int(name), int(hit.ctg)))
-    return sorted(pairs)
+                found = Alike(int(name), int(hit.ctg), hit.mlen / hit.blen, min(stretch, 1.0))
+                if stretch >= min_coverage and found.identity >= min_identity:
+                    pairs[found[:2]] = max(found, pairs.get(found[:2], found))
+    return sorted(pairs.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,18 @@ class Batch:
 
         weight = self.weight.pin_memory()
         return Batch(pinned(self.inputs), pinned(self.targets), pinned(self.valid), weight, self.windows)
+
+    def parts(self, n: int) -> Iterator[Batch]:
+        """The batch in ``n`` parts, alike in size but for one window; some may be empty."""
+        size = len(self.windows)
+        for part in range(n):
+            cut = slice(size * part // n, size * (part + 1) // n)
+
+            def cut_out(tensors: Mapping[str, Tensor], cut: slice = cut) -> dict[str, Tensor]:
+                return {name: x[cut] for name, x in tensors.items()}
+
+            inputs, targets, valid = cut_out(self.inputs), cut_out(self.targets), cut_out(self.valid)
+            yield Batch(inputs, targets, valid, self.weight[cut], self.windows[cut])
 
 
 def places_of(dataset: Examples) -> Places:
@@ -157,15 +170,24 @@ class Source:
             num_workers=workers,
             pin_memory=pinned,
         )
-        try:
+        if workers:
+            self.batch(windows[:1])  # what is read now is shared by the workers, not read by each
+        with watched_workers():
             yield from loader
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise BasecastError(
-                f"a process that reads training data was killed ({error}): the same command goes on from the last "
-                "checkpoint; give --workers 0 if memory is short"
-            ) from error
+
+
+@contextlib.contextmanager
+def watched_workers() -> Iterator[None]:
+    """Say what to do where a worker was killed; torch tells of it wherever the main process is just then."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise BasecastError(
+            f"a process that reads training data was killed ({error}): the same command goes on from the last "
+            "checkpoint; give --workers 0 if memory is short"
+        ) from error
 
 
 class _Shares(TorchDataset[Batch]):

@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from basecast.data import openspliceai
 from basecast.data.store import Dataset
 from basecast.errors import InputError
 
 
 def open_split(folder: str | os.PathLike[str], split: str) -> Dataset:
-    """The dataset of one split (train, validation or test) of a folder that ``create-data`` wrote.
+    """The dataset of one split (train, validation or test) of a folder: ours, or in OpenSpliceAI's layout.
 
     Raises:
-        InputError: there is no such folder, or it lacks the split.
+        InputError: there is no such folder, it lacks the split, or the file is damaged.
     """
-    path = Path(folder) / f"{split}.h5"
-    if not path.is_file():
-        raise InputError(f"{folder} has no {path.name}: give the folder that 'basecast create-data' wrote")
-    return Dataset(path)
+    own, foreign = Path(folder) / f"{split}.h5", Path(folder) / openspliceai.file_name(split)
+    if own.is_file():
+        return Dataset(own)
+    if foreign.is_file():
+        return openspliceai.OpenSpliceAIShards(foreign)
+    raise InputError(
+        f"{folder} has no {own.name}, nor {foreign.name} of OpenSpliceAI: give the folder that 'basecast create-data' "
+        "wrote"
+    )

@@ -136,8 +136,6 @@ class Dataset:
     Attributes:
         path: the file.
         header: what is true of every record.
-        records: the columns of `Record`, one row a record.
-        lengths: bases of each record, shape (records,).
 
     Raises:
         InputError: the file is missing, damaged, or of another schema.
@@ -147,18 +145,36 @@ class Dataset:
         self.path = Path(path)
         with self._opened() as file:
             self.header = self._read_header(file)
+        _ = self.records  # so that what is damaged is found here
+
+    def __len__(self) -> int:
+        return self.records.height
+
+    @cached_property
+    def records(self) -> pl.DataFrame:
+        """The columns of `Record`, one row a record."""
+        with self._opened() as file:
             columns = {name: file[f"records/{name}"][:] for name in RECORD_TYPES}
         texts = {name for name, kind in RECORD_TYPES.items() if kind != "int64"}
-        self.records = pl.DataFrame(
+        return pl.DataFrame(
             {name: [x.decode() for x in values] if name in texts else values for name, values in columns.items()},
             schema={name: pl.String() if name in texts else pl.Int64() for name in columns},
         )
-        self.lengths: NDArray[np.int64] = columns["end"] - columns["start"]
-        starts = np.concatenate([[0], np.cumsum(self.lengths + 2 * self.header.flank)])
-        self._starts: NDArray[np.int64] = starts.astype(np.int64)
 
-    def __len__(self) -> int:
-        return len(self.lengths)
+    @property
+    def flank(self) -> int:
+        """Bases that ``sequence`` has on either side of a record."""
+        return self.header.flank
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Bases of each record, shape (records,)."""
+        return (self.records["end"] - self.records["start"]).to_numpy()
+
+    @cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        """Where each record begins in ``sequence``, and the end of the last."""
+        return np.concatenate([[0], np.cumsum(self.lengths + 2 * self.flank)]).astype(np.int64)
 
     @property
     def digest(self) -> str:
@@ -194,17 +210,22 @@ class Dataset:
 
     def tokens(self, record: int, start: int, end: int) -> Tokens:
         """Bases [start, end) of a record as it is read; N where the file has none."""
-        flank, first = self.header.flank, int(self._starts[record])
+        flank, first = self.flank, int(self._starts[record])
         size = int(self._starts[record + 1]) - first
         return padded(lambda low, high: self.sequence[first + low : first + high], size, start + flank, end + flank)
 
     def sites(self, record: int, output: str) -> Sites:
-        """The sites of one record; none where the targets are dense."""
+        """The sites of one record; of dense classes those positions where one of the others is likelier than none."""
         target = self.targets[output]
-        if target.sites is None:
-            return Sites.none()
         low, high = target.offsets[record : record + 2]
-        return Sites(*(column[low:high] for column in target.sites))
+        if target.sites is not None:
+            return Sites(*(column[low:high] for column in target.sites))
+        if target.values is None or self.header.output(output).link != "softmax":
+            return Sites.none()
+        values = target.values[low:high]
+        position = np.flatnonzero(values[:, 0] < 0.5)
+        columns = {"position": position, "label": 1 + values[position, 1:].argmax(axis=1)}
+        return Sites(*(columns.get(n, np.zeros(position.size)).astype(kind) for n, kind in SITE_TYPES.items()))
 
     def labels(self, record: int, start: int, end: int, output: str) -> NDArray[Any]:
         """Targets of positions [start, end): a class each, ``uint8`` (positions,), or values (bins, tracks)."""

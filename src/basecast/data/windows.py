@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from basecast.errors import UsageError
 from basecast.spec.model import Frozen
@@ -38,6 +38,12 @@ class Sampling(Frozen):
         None, ge=1, description="biased: windows an epoch; by default those of the grid"
     )
     importance_weights: bool = Field(True, description="biased: weigh positions by 1 / how often they are seen")
+
+    @model_validator(mode="after")
+    def _a_site_lies_in_its_window(self) -> Sampling:
+        if self.reach > (self.window - 1) // 2:
+            raise ValueError(f"with a jitter of {self.reach} a site may lie outside its window of {self.window}")
+        return self
 
     @property
     def reach(self) -> int:
@@ -101,19 +107,19 @@ def epoch_windows(
 
     Args:
         weights: for each dataset how often its windows are seen in an epoch: 2 is twice, 0.5 a random half; with
-            ``biased`` its share of the samples, times its positions.
+            ``biased`` its share of the samples, times its size.
 
     Raises:
         UsageError: no window is left to see, or ``biased`` is asked of data without a site.
     """
     weights = [1.0] * len(places) if weights is None else list(weights)
     chosen: list[_Chosen] = []
-    sizes = [weight * float(p.lengths.sum()) for weight, p in zip(weights, places, strict=True)]
+    shares = np.array([weight * _room(p, sampling).sum() for weight, p in zip(weights, places, strict=True)])
     for number, (place, weight) in enumerate(zip(places, weights, strict=True)):
         rng = _stream(seed, epoch, number)
         if sampling.kind == "biased":
             total = sampling.samples_per_epoch or sum(len(grid(p.lengths, sampling.window)[0]) for p in places)
-            chosen.append(_biased(place, sampling, round(total * sizes[number] / sum(sizes)), rng))
+            chosen.append(_biased(place, sampling, round(total * shares[number] / max(shares.sum(), 1)), rng))
         else:
             chosen.append(_repeated(place, sampling, weight, rng))
     windows = _joined(chosen)
@@ -161,13 +167,17 @@ def _biased(place: Places, sampling: Sampling, n: int, rng: np.random.Generator)
     near = np.searchsorted(place.offsets, site, side="right") - 1
     jitter = rng.integers(-sampling.reach, sampling.reach + 1, n_near)
     near_start = (place.sites[site] if n_near else site) - sampling.window // 2 + jitter
-    # a window may begin anywhere from where it holds only the first position of a record to where only the last
-    room = place.lengths + sampling.window - 1
+    room = _room(place, sampling)
     ends = np.cumsum(room)
     at = rng.integers(0, ends[-1], n - n_near)
     record = np.searchsorted(ends, at, side="right")
     start = at - (ends - room)[record] - (sampling.window - 1)
     return np.concatenate([near, record]).astype(np.int32), np.concatenate([near_start, start]).astype(np.int64)
+
+
+def _room(place: Places, sampling: Sampling) -> NDArray[np.int64]:
+    """Where a window of each record may begin: from where it holds its first position alone to where its last."""
+    return place.lengths + sampling.window - 1
 
 
 def position_weights(place: Places, sampling: Sampling, record: int, start: int) -> Float[np.ndarray, " window"]:
@@ -189,5 +199,5 @@ def position_weights(place: Places, sampling: Sampling, record: int, start: int)
     np.add.at(begun, lasts.clip(0, 2 * size), -1)
     holding = np.concatenate([[0.0], np.cumsum(np.cumsum(begun[:-1]))])
     seen = (holding[size + 1 : 2 * size + 1] - holding[1 : size + 1]) / (len(place.sites) * (2 * reach + 1))
-    anywhere = size / float((place.lengths + size - 1).sum())
+    anywhere = size / float(_room(place, sampling).sum())
     return (anywhere / ((1 - sampling.splice_bias) * anywhere + sampling.splice_bias * seen)).astype(np.float32)

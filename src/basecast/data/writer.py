@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from basecast.data.hdf5_output import HDF5Output
 from basecast.data.store import ATTRIBUTE, RECORD_TYPES, SITE_TYPES, Header, Record, Sites
 from basecast.genome.sequence import Tokens
 from basecast.spec.model import Output
@@ -28,7 +29,8 @@ class Writer:
 
     def __init__(self, path: str | os.PathLike[str], header: Header) -> None:
         self.header = header
-        self._file = h5py.File(path, "w", libver=("v110", "latest"), locking=False)  # a partial file is locked already
+        self._output = HDF5Output(path, libver=("v110", "latest"))
+        self._file = self._output.file
         self._file.attrs[ATTRIBUTE] = header.model_dump_json()
         self._kept: dict[str, list[NDArray[Any]]] = {}
         self._size = 0
@@ -125,13 +127,18 @@ class Writer:
             if len(values):
                 dataset.resize(len(dataset) + len(values), axis=0)
                 dataset[-len(values) :] = values
+            self._output.check()
         self._kept.clear()
         self._size = 0
 
     def close(self) -> None:
         """Write what is left."""
-        self._flush()
-        self._file.close()
+        try:
+            self._flush()
+        except BaseException:
+            self._output.give_up()
+            raise
+        self._output.close()
 
     def __enter__(self) -> Self:
         return self
@@ -142,4 +149,4 @@ class Writer:
         if error is None:
             self.close()
         else:
-            self._file.close()
+            self._output.give_up()

@@ -60,17 +60,18 @@ class Norm(nn.BatchNorm1d):
         return image.squeeze(2)
 
     def _together(self, x: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
-        count = x.new_full((1,), x.shape[0] * x.shape[2])
-        sums = total(torch.cat([count, x.sum((0, 2))]))
+        wide = x if x.dtype == torch.float64 else x.float()
+        count = wide.new_full((1,), x.shape[0] * x.shape[2])
+        sums = total(torch.cat([count, wide.sum((0, 2))]))
         n, mean = sums[0].detach(), sums[1:] / sums[0].detach()
-        centred = x - mean[:, None]
+        centred = wide - mean[:, None]
         variance = total(centred.square().sum((0, 2))) / n
         with torch.no_grad():
             momentum = self.momentum or 0.0
             self.running_mean.lerp_(mean, momentum)  # type: ignore[union-attr]
             self.running_var.lerp_(variance * n / (n - 1), momentum)  # type: ignore[union-attr]
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return centred * scale[:, None] + self.bias[:, None]
+        return (centred * scale[:, None] + self.bias[:, None]).to(x.dtype)
 
 
 def crop(x: Float[Tensor, "batch channels length"], length: int) -> Float[Tensor, "batch channels middle"]:

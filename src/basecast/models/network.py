@@ -31,6 +31,8 @@ class Network(nn.Module):
     """
 
     output_names: ClassVar[tuple[str, ...]]
+    head_modules: ClassVar[tuple[str, ...]] = ("head",)
+    """Attributes that hold the heads: what is made anew for other outputs."""
 
     def embed(self, one_hot: Float[Tensor, "batch 4 length"], conditions: Mapping[str, Tensor]) -> Tensor:
         """What the heads read."""

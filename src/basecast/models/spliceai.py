@@ -33,6 +33,7 @@ class SpliceAIConfig(Frozen):
     skip_every: int = Field(4, ge=1, description="residual units between two skip connections")
     activation: Literal["relu", "leaky_relu"] = "leaky_relu"
     norm_epsilon: float = Field(1e-5, gt=0)
+    classes: tuple[str, ...] = Field(CLASSES, min_length=2, description="what a base may be; the first is no site")
 
     @property
     def context(self) -> int:
@@ -91,7 +92,7 @@ class SpliceAI(Network):
         self.skips = nn.ModuleList(
             Convolution(channels, channels, 1) for _ in range(1 + len(config.widths) // config.skip_every)
         )
-        self.head = Convolution(channels, len(CLASSES), 1)
+        self.head = Convolution(channels, len(config.classes), 1)
 
     def embed(
         self, one_hot: Float[Tensor, "batch 4 length"], conditions: Mapping[str, Tensor] = NO_CONDITIONS
@@ -133,7 +134,7 @@ def spec(config: SpliceAIConfig, *, members: int = 1, **card: Any) -> ModelSpec:
     return ModelSpec(
         architecture=Architecture(family="spliceai", config=config.model_dump(mode="json")),
         reach=LocalReach(left=half, right=half),
-        outputs=(splice_output(),),
+        outputs=(splice_output(config.classes),),
         members=tuple(Member(file=file, outputs=("splice",)) for file in files),
         **{"mask": "gene", **card},
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from basecast.errors import UsageError
 from basecast.spec.model import LocalReach, ModelSpec, Output, Track
 
@@ -13,9 +15,9 @@ ACCEPTOR, DONOR = 1, 2
 """Their places in ``CLASSES``."""
 
 
-def splice_output() -> Output:
-    """The output ``splice``: one of ``CLASSES`` a base."""
-    tracks = tuple(Track(name=name, assay="splice site", unit="probability") for name in CLASSES)
+def splice_output(classes: Sequence[str] = CLASSES) -> Output:
+    """The output ``splice``: one of ``classes`` a base."""
+    tracks = tuple(Track(name=name, assay="splice site", unit="probability") for name in classes)
     return Output(name=SPLICE, tracks=tracks, link="softmax")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from basecast.errors import InputError
-from basecast.files import whole_file
+from basecast.files import named_errors, whole_file
 
 Weights = dict[str, Tensor]
 
@@ -47,9 +48,15 @@ class State:
     is_done: bool = False
 
     def save(self, path: Path) -> None:
-        """Write it; an earlier one stays until this one is whole."""
-        with whole_file(path) as partial:
-            torch.save({name: getattr(self, name) for name in asdict(State())}, partial)
+        """Write it; an earlier one stays until this one is whole.
+
+        Raises:
+            BasecastError: it could not be written.
+        """
+        content = io.BytesIO()  # torch tells a full disk from others only by its words
+        torch.save({name: getattr(self, name) for name in asdict(State())}, content)
+        with named_errors(path), whole_file(path) as partial:
+            partial.write_bytes(content.getbuffer())
 
     @classmethod
     def load(cls, path: Path) -> State:

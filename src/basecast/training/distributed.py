@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from basecast.errors import UsageError
+from basecast.errors import BasecastError, UsageError
 from basecast.models.layers import Norm
 
 
@@ -100,7 +100,11 @@ def _total(x: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def joined(device: torch.device) -> Iterator[Ranks]:
-    """This process's place among those that torchrun started; alone without it."""
+    """This process's place among those that torchrun started; alone without it.
+
+    Raises:
+        BasecastError: another of them has ended.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield Ranks()
@@ -110,6 +114,13 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Ranks(dist.get_rank(), world)
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        raise BasecastError(
+            f"another process of this training has ended ({error}): see what it said; the same command goes on from "
+            "the last checkpoint"
+        ) from error
     finally:
         dist.destroy_process_group()
 

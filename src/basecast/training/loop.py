@@ -8,16 +8,17 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from basecast.data.loader import Batch, Source
+from basecast.data.loader import Batch, Source, watched_workers
 from basecast.data.windows import Sampling, Windows, epoch_windows, every_window
-from basecast.errors import BasecastError
+from basecast.errors import BasecastError, InputError, UsageError
+from basecast.files import whole_file
 from basecast.interruption import finish_first
 from basecast.models.layers import make_one_hot
 from basecast.models.network import LINKS, Network
@@ -46,7 +47,9 @@ class LoopSettings(Frozen):
     clip: float | None = Field(None, gt=0, description="largest norm of the gradient")
     average: float | None = Field(None, gt=0, lt=1, description="decay of a moving average of the weights")
     patience: int | None = Field(None, ge=1, description="epochs without a better validation loss before training ends")
-    data_weights: tuple[float, ...] | None = Field(None, description="how often each dataset is seen in an epoch")
+    data_weights: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] | None = Field(
+        None, description="how often each dataset is seen in an epoch"
+    )
     precision: Literal["fp32", "bf16", "fp64"] = "fp32"
 
 
@@ -96,8 +99,9 @@ class Loop:
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         given = groups or [{"params": self.parameters, "factor": 1.0}]
         self.optimiser = torch.optim.AdamW(list(given), lr=settings.schedule.rate, weight_decay=settings.weight_decay)
-        self.windows_per_epoch = len(self._windows(0))
-        self.steps_per_epoch = -(-self.windows_per_epoch // settings.batch_size)
+        is_random = settings.sampling.kind == "random-phase"  # cut anew, an epoch may have a few windows more or less
+        counts = [len(self._windows(epoch)) for epoch in range(settings.epochs if is_random else 1)]
+        self.steps = [-(-n // settings.batch_size) for n in (counts if is_random else counts * settings.epochs)]
         self.state = State()
         ranks.share_norms(network)
 
@@ -105,34 +109,39 @@ class Loop:
         """Train to the end, from where the checkpoint stands.
 
         Raises:
-            BasecastError: the loss is no number; the checkpoint is the last good one.
+            InputError: the checkpoint is damaged, or of another network.
+            BasecastError: the loss is no number, and the checkpoint is the last good one; or a worker was killed.
         """
         self._take_up()
-        settings, state = self.settings, self.state
-        began, saved = time.monotonic() - state.seconds, time.monotonic()
+        state = self.state
+        self._began, saved = time.monotonic() - state.seconds, time.monotonic()
         try:
-            with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            with watched_workers(), torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
                 while not state.is_done:
-                    windows, first = self._windows(state.epochs), state.step - state.epochs * self.steps_per_epoch
+                    windows, first = self._windows(state.epochs), state.step - sum(self.steps[: state.epochs])
                     for batch in self._batches(self.training, windows, first):
-                        with finish_first():
-                            self._step(batch, windows)
-                            state.seconds = time.monotonic() - began
+                        with finish_first(), self._changing():
+                            self._step(batch)
                         if time.monotonic() - saved > self.every:
                             self._save()
                             saved = time.monotonic()
                     with finish_first():
-                        self._end_epoch(began)
-                        is_stale = settings.patience is not None and state.patience >= settings.patience
-                        state.is_done = state.epochs == settings.epochs or is_stale
+                        self._end_epoch()
                         self._save()
         except KeyboardInterrupt:
-            if self._is_between_steps:
+            if self._is_whole:
                 self._save()
             raise
         return state
 
-    _is_between_steps = True
+    _is_whole = True
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """What is interrupted within the block is not worth keeping."""
+        self._is_whole = False
+        yield
+        self._is_whole = True
 
     def _windows(self, epoch: int) -> Windows:
         settings = self.settings
@@ -151,46 +160,48 @@ class Loop:
         )
         return (batch.to(self.device) for batch in batches)
 
-    def _step(self, batch: Batch, windows: Windows) -> None:
+    def _step(self, batch: Batch) -> None:
         settings, state = self.settings, self.state
-        self._is_between_steps = False
         torch.manual_seed((self.seed << 32) + state.step)  # what a network draws depends on the step alone
-        rate = settings.schedule.at(state.step, self.steps_per_epoch, settings.epochs)
+        done = (state.step - sum(self.steps[: state.epochs])) / self.steps[state.epochs]
+        rate = settings.schedule.at(state.step, state.epochs + done, settings.epochs)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["factor"]
         self.network.train()
         self.optimiser.zero_grad(set_to_none=True)
-        counted = self.ranks.total(
-            torch.stack([_weights(batch, output).sum() for output in self.outputs]).sum().double()
-        )
+        weights = torch.stack([_weights(batch, output).double().sum() for output in self.outputs]).sum()
+        counted, n = self.ranks.total(torch.stack([weights, weights.new_tensor(len(batch.windows))])).tolist()
         losses = []
         logits: dict[str, Tensor] = {}
-        for part in _parts(batch, settings.accumulate):
+        # as many parts in every rank, for their norms meet in each
+        for part in batch.parts(min(settings.accumulate, -(-int(n) // self.ranks.world))):
             logits = self._logits(part)
-            each = {o.name: settings.loss.each(logits[o.name], part.targets[o.name]) for o in self.outputs}
-            loss = torch.stack([(each[o.name] * _weights(part, o)).sum() for o in self.outputs]).sum()
-            (loss / counted.clamp(min=1)).backward()  # type: ignore[no-untyped-call]
-            losses.append(loss.detach().double())
+            each = self._losses(logits, part)
+            (each.sum() / max(counted, 1.0)).backward()
+            losses.append(each.detach().double())
         if self.penalty is not None:
             (self.penalty(self.network) / self.ranks.world).backward()  # type: ignore[no-untyped-call]
         self.ranks.sum_gradients(self.parameters)
-        total = float(self.ranks.total(torch.stack(losses).sum()))
+        total = float(self.ranks.total(torch.cat(losses).sum()))
         norm = nn.utils.clip_grad_norm_(self.parameters, settings.clip or math.inf)
         if not math.isfinite(total) or not bool(torch.isfinite(norm)):
-            self._refuse(batch, total)
+            bad = self._places(self.training, batch, torch.cat(losses))
+            if not any(self.ranks.gather(bad)):
+                bad = self._places(self.training, batch, torch.full((len(batch.windows),), math.nan))
+            self._refuse(f"the loss or its gradient is no number at step {state.step + 1} (loss {total})", bad)
         self.optimiser.step()
         if settings.average:
             self._average(settings.average)
         state.step += 1
-        state.loss, state.counted = state.loss + total, state.counted + float(counted)
-        self._is_between_steps = True
+        state.loss, state.counted = state.loss + total, state.counted + counted
+        state.seconds = time.monotonic() - self._began
         if state.step % _TOLD == 0 or state.step == 1:
             top1 = _top1(logits, part, self.outputs)
             self._write(
                 kind="step",
                 step=state.step,
                 epoch=state.epochs + 1,
-                loss=total / max(float(counted), 1.0),
+                loss=total / max(counted, 1.0),
                 top1=top1,
                 rate=rate,
                 seconds=round(state.seconds, 3),
@@ -203,69 +214,85 @@ class Loop:
         return {name: x if x.dtype == torch.float64 else x.float() for name, x in named.items()}
 
     def _precision(self) -> contextlib.AbstractContextManager[None]:
-        if self.settings.precision == "bf16" and self.device.type == "cuda":
-            return torch.autocast("cuda", torch.bfloat16)
+        if self.settings.precision == "bf16":
+            return torch.autocast(self.device.type, torch.bfloat16)
         return contextlib.nullcontext()
+
+    def _losses(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """The loss of each window, summed over what has a label in it, shape (batch,)."""
+        loss = self.settings.loss
+        each = [loss.each(logits[o.name], batch.targets[o.name]) * _weights(batch, o) for o in self.outputs]
+        return torch.stack([x.sum(1) for x in each]).sum(0)
 
     def _average(self, decay: float) -> None:
         decay = min(decay, (1 + self.state.step) / (10 + self.state.step))  # young averages forget their start
-        for name, x in self.network.state_dict().items():
-            kept = self.state.average.setdefault(name, x.detach().clone())
+        now = self.network.state_dict()
+        self.state.average = self.state.average or {name: x.detach().clone() for name, x in now.items()}
+        for name, x in now.items():
+            kept = self.state.average[name]
             if x.is_floating_point():
                 kept.lerp_(x, 1 - decay)
             else:
                 kept.copy_(x)
 
-    def _end_epoch(self, began: float) -> None:
+    def _end_epoch(self) -> None:
         """Validate, and remember the weights if they are the best so far."""
         settings, state = self.settings, self.state
-        trained = state.loss / max(state.counted, 1.0)
         own = copied(self.network.state_dict())
-        if settings.average:
-            self.network.load_state_dict(state.average)
-        found = self.validate()
-        if found["loss"] < state.best_loss:
-            state.best, state.best_loss, state.best_epoch = (
-                copied(self.network.state_dict()),
-                found["loss"],
-                state.epochs,
-            )
-            state.patience = 0
-        else:
+        self._is_whole = False
+        try:
+            if settings.average:
+                self.network.load_state_dict(state.average)
+            found = self.validate()
+            shown = copied(self.network.state_dict())
+        finally:
+            self.network.load_state_dict(own)
+            self._is_whole = True
+        with self._changing():
             state.patience += 1
-        self.network.load_state_dict(own)
-        state.loss = state.counted = 0.0
-        state.epochs += 1
-        state.seconds = time.monotonic() - began
-        validation = {f"validation_{name}": value for name, value in found.items()}
-        self._write(
-            kind="epoch",
-            epoch=state.epochs,
-            step=state.step,
-            loss=trained,
-            **validation,
-            best_epoch=state.best_epoch + 1,
-            seconds=round(state.seconds, 3),
-        )
+            if found["loss"] < state.best_loss:
+                state.best, state.best_loss, state.best_epoch, state.patience = shown, found["loss"], state.epochs, 0
+            trained, state.loss, state.counted = state.loss / max(state.counted, 1.0), 0.0, 0.0
+            state.epochs += 1
+            is_stale = settings.patience is not None and state.patience >= settings.patience
+            state.is_done = state.epochs == settings.epochs or is_stale
+            state.seconds = time.monotonic() - self._began
+            self._write(
+                kind="epoch",
+                epoch=state.epochs,
+                step=state.step,
+                loss=trained,
+                **{f"validation_{name}": value for name, value in found.items()},
+                best_epoch=state.best_epoch + 1,
+                seconds=round(state.seconds, 3),
+            )
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Loss over every position of the validation data, and top-1 and average precision of each class."""
+        """Loss over every position of the validation data, and top-1 and average precision of each class.
+
+        Raises:
+            BasecastError: the loss is no number.
+        """
         self.network.eval()
         windows = every_window(self.validation.places, self.validation.sampling.window)
         loss = counted = 0.0
+        bad: list[str] = []
         scores = {(o.name, c): SiteScores() for o in self.outputs for c in _classes(o)}
         for batch in self._batches(self.validation, windows, is_weighted=False):
             logits = self._logits(batch)
-            for output in self.outputs:
-                target, weights = batch.targets[output.name], _weights(batch, output)
-                loss += float((self.settings.loss.each(logits[output.name], target) * weights).sum())
-                counted += float(weights.sum())
-                known = batch.valid[output.name].cpu().numpy()
+            each = self._losses(logits, batch).double()
+            bad += self._places(self.validation, batch, each)
+            loss += float(each.sum())
+            for output in [] if bad else self.outputs:
+                target, known = batch.targets[output.name], batch.valid[output.name].cpu().numpy()
+                counted += float(known.sum())
                 labels = (target if target.ndim == 2 else target.argmax(1)).cpu().numpy()[known]
                 p = LINKS[output.link](logits[output.name], 1).float().cpu().numpy()
                 for c in _classes(output):
                     scores[output.name, c].add(p[:, c][known], labels == c)
+        if any(self.ranks.gather(bad)):
+            self._refuse(f"the validation loss is no number after step {self.state.step}", bad)
         gathered = self.ranks.gather((loss, counted, scores))
         for _, _, theirs in gathered[1:]:
             for key, part in theirs.items():
@@ -277,42 +304,45 @@ class Loop:
             found |= {f"top1_{track}": ranking.top_k(), f"auprc_{track}": ranking.average_precision()}
         return found
 
-    def _refuse(self, batch: Batch, total: float) -> None:
-        size, source = self.settings.sampling.window, self.training
-        with torch.no_grad():
-            logits = self._logits(batch)
-            each = sum(
-                (self.settings.loss.each(logits[o.name], batch.targets[o.name]) * batch.valid[o.name]).sum(1)
-                for o in self.outputs
-            )
-        bad = np.flatnonzero(~torch.isfinite(torch.as_tensor(each)).cpu().numpy())
-        bad = bad if bad.size else np.arange(len(batch.windows))
-        w = batch.windows
-        places = [
+    def _places(self, source: Source, batch: Batch, losses: Tensor) -> list[str]:
+        """Where the windows lie whose loss is no number."""
+        w, size = batch.windows, source.sampling.window
+        return [
             source.datasets[w.dataset[i]].place(int(w.record[i]), int(w.start[i]), int(w.start[i]) + size)
-            for i in bad[:_NAMED].tolist()
+            for i in np.flatnonzero(~torch.isfinite(losses).cpu().numpy()).tolist()
         ]
-        more = f" and {bad.size - _NAMED} more" if bad.size > _NAMED else ""
-        kept = (
-            f"{self.checkpoint} holds the last good weights" if self.checkpoint.exists() else "no weights are kept yet"
-        )
+
+    def _refuse(self, why: str, bad: list[str]) -> NoReturn:
+        """Stop, and name the windows ``bad`` of all ranks."""
+        named = [place for places in self.ranks.gather(bad) for place in places]
+        more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+        kept = f"{self.checkpoint} holds the last good weights" if self.checkpoint.exists() else "no weights are kept"
         raise BasecastError(
-            f"the loss or its gradient is no number at step {self.state.step + 1} (loss {total}), windows "
-            f"{', '.join(places)}{more}; {kept}: look at these windows, or begin anew with a smaller --rate or --clip 1"
+            f"{why}, windows {', '.join(named[:_NAMED])}{more}; {kept}: look at these windows, or begin anew "
+            "(--restart) with a smaller --rate or --clip 1"
         )
 
     def _take_up(self) -> None:
         """Go on from the checkpoint, if there is one."""
         if self.checkpoint.exists():
             self.state = State.load(self.checkpoint)
-            self.network.load_state_dict(self.state.network)
-            self.optimiser.load_state_dict(self.state.optimiser)
+            try:
+                self.network.load_state_dict(self.state.network)
+                self.optimiser.load_state_dict(self.state.optimiser)
+            except (RuntimeError, ValueError) as error:
+                raise InputError(f"{self.checkpoint} is of another network ({error}): --restart removes it") from error
             self.state.average = {name: x.to(self.device) for name, x in self.state.average.items()}
+        if len(set(self.ranks.gather(self.state.step))) > 1:
+            raise UsageError(f"not all processes see {self.checkpoint}: give a --work-dir that is on all machines")
         if self.ranks.is_first:
             lines = self.metrics.read_text().splitlines(keepends=True) if self.metrics.exists() else []
-            known = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= self.state.step]
-            self.metrics.write_text("".join(known))
-        self.ranks.wait()
+            with whole_file(self.metrics) as partial:
+                partial.write_text("".join(line for line in lines if line.endswith("\n") and self._is_past(line)))
+
+    def _is_past(self, text: str) -> bool:
+        """Whether a line of the metrics tells of what the state has behind it."""
+        line = json.loads(text)
+        return line["step"] <= self.state.step and (line["kind"] == "step" or line["epoch"] <= self.state.epochs)
 
     def _save(self) -> None:
         if self.ranks.is_first:
@@ -326,26 +356,12 @@ class Loop:
         with self.metrics.open("a") as file:
             file.write(json.dumps(line) + "\n")
         if self.tell is not None:
-            self.tell(line | {"steps": self.steps_per_epoch * self.settings.epochs, "epochs": self.settings.epochs})
+            self.tell(line | {"steps": sum(self.steps), "epochs": self.settings.epochs})
 
 
 def _weights(batch: Batch, output: Output) -> Tensor:
     """What each bin of an output counts: 0 where it has no label."""
     return batch.valid[output.name] * batch.weight[:, :: output.resolution]
-
-
-def _parts(batch: Batch, n: int) -> Iterator[Batch]:
-    """The batch in at most ``n`` parts."""
-    size = max(-(-len(batch.windows) // n), 1)
-    for low in range(0, max(len(batch.windows), 1), size):
-        cut = slice(low, low + size)
-        yield Batch(
-            {name: x[cut] for name, x in batch.inputs.items()},
-            {name: x[cut] for name, x in batch.targets.items()},
-            {name: x[cut] for name, x in batch.valid.items()},
-            batch.weight[cut],
-            batch.windows[cut],
-        )
 
 
 def _classes(output: Output) -> range:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,6 +18,12 @@ class Loss(Frozen):
     kind: str = Field("cross-entropy", pattern="^(cross-entropy|focal)$")
     alpha: tuple[float, ...] | None = Field(None, description="focal: a factor for each class")
     gamma: float = Field(2.0, ge=0, description="focal: how much what is easy is played down")
+
+    @model_validator(mode="after")
+    def _factors_go_with_focal(self) -> Loss:
+        if self.alpha is not None and self.kind != "focal":
+            raise ValueError("factors of classes (alpha) go with the focal loss")
+        return self
 
     def check(self, output: Output) -> None:
         """Raises UsageError where the loss does not fit an output."""
@@ -35,7 +41,8 @@ class Loss(Frozen):
         """
         log_p = functional.log_softmax(logits, dim=1)
         if self.kind == "focal":
-            log_p = (-torch.expm1(log_p)).pow(self.gamma) * log_p
+            missed = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny)  # 0 has no slope if gamma < 1
+            log_p = missed.pow(self.gamma) * log_p
             if self.alpha is not None:
                 log_p = log_p * log_p.new_tensor(self.alpha)[:, None]
         if target.ndim == 2:

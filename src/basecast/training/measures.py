@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -122,22 +123,31 @@ def measure(
     return found
 
 
-def rows_of(found: Measures, sizes: Mapping[str, int], positions: int, records: int, **where: str) -> Iterator[Row]:
-    """Each measure with its interval; ``sizes`` counts the sites of each class."""
-    total = sum(sizes.values())
+def rows_of(
+    found: Measures, sizes: Mapping[str, int], positions: int, records: int, where: Mapping[str, str]
+) -> Iterator[Row]:
+    """Each measure with its interval.
+
+    Args:
+        sizes: sites of each class.
+        where: the row's ``model``, ``than``, ``by`` and ``group``.
+    """
     for (label, metric), values in found.items():
         low, high = interval(values[1:])
-        n_sites = sizes.get(label, total)
+        n_sites = sizes.get(label, sum(sizes.values()))
         yield Row(
-            **{"than": "", **where},  # type: ignore[arg-type]
-            label=label,
-            metric=metric,
-            value=float(values[0]),
-            low=low,
-            high=high,
-            records=records,
-            positions=positions,
-            sites=n_sites,
+            where["model"],
+            where.get("than", ""),
+            where["by"],
+            where["group"],
+            label,
+            metric,
+            float(values[0]),
+            low,
+            high,
+            records,
+            positions,
+            n_sites,
         )
 
 
@@ -158,13 +168,15 @@ def by_site(
     """
     sites = tally.found
     bins = np.searchsorted(INTRONS, sites.intron, side="right") - 1
-    edges = [f"{low:,}-{high - 1:,} bp" for low, high in zip(INTRONS, INTRONS[1:], strict=False)]
+    edges = [f"{low:,}-{high - 1:,} bp" for low, high in itertools.pairwise(INTRONS)]
     kinds = (
         ("motif", sites.motif, MOTIFS),
         ("intron length", bins, (*edges, f"from {INTRONS[-1]:,} bp")),
         ("place", sites.place, PLACES),
     )
     w = weights.T.astype(np.float64)
+    if not (sites.motif.any() or sites.intron.any() or sites.place.any()):  # nothing is known of them
+        return
     for number, (label, scores) in enumerate(zip(classes[1:], tally.scores, strict=True), 1):
         is_found = sites.probability >= scores.threshold()
         for by, kind, names in kinds:

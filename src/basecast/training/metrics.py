@@ -15,7 +15,8 @@ TOP = (0.5, 1.0, 2.0, 4.0)
 LEAST_PROBABILITY = 0.01
 """Below it a position has no part in a calibration error: nearly all positions are no sites, and say so."""
 BINS = 15
-_CAPACITY = 1 << 20
+CAPACITY = 1 << 20
+"""Scores of positions that are no sites, kept of each class."""
 _AT_ONCE = 1 << 24  # numbers of a table of entries and draws
 
 
@@ -179,7 +180,7 @@ class SiteScores:
     Kept scores are the largest of a union, so parts may be added and merged in any order, to the same result.
     """
 
-    def __init__(self, capacity: int = _CAPACITY) -> None:
+    def __init__(self, capacity: int = CAPACITY) -> None:
         self.capacity, self.floor = capacity, -math.inf
         self.n_positions = 0
         self._sites = _Kept()

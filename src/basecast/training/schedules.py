@@ -24,9 +24,8 @@ class Schedule(Frozen):
     rate: float = Field(1e-3, gt=0)
     warm_up: int = Field(0, ge=0, description="steps over which the rate rises from 0")
 
-    def at(self, step: int, steps_per_epoch: int, epochs: int) -> float:
-        """The learning rate of a step, counted from 0."""
-        epoch = step / steps_per_epoch
+    def at(self, step: int, epoch: float, epochs: int) -> float:
+        """The learning rate of a step, counted from 0, before which ``epoch`` of ``epochs`` have passed."""
         rate = self.rate
         if self.kind == "multistep":
             rate *= 0.5 ** sum(epoch >= epochs - before for before in range(1, 6) if epochs - before > 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from basecast.models.registry import build
 from basecast.spec import LocalReach, Member, ModelSpec, Provenance
 from basecast.training.checkpoint import State
 from basecast.training.distributed import joined, local_device
+from basecast.training.lineage import inherited
 from basecast.training.loop import Loop, LoopSettings, Penalty
 from basecast.training.notes import best_epoch, notes
 from basecast.zoo.card import card_of
@@ -125,8 +126,12 @@ def train(
     """
     run, target = run or RunSettings(), Path(target)
     require_new(target)
-    if len(set(seeds)) != len(seeds) or not seeds:
-        raise UsageError(f"each seed makes one network: give different ones, not {list(seeds)}")
+    if len(set(seeds)) != len(seeds) or not seeds or not all(0 <= seed < 1 << 31 for seed in seeds):
+        raise UsageError(f"each seed makes one network: give different ones from 0 to 2^31 - 1, not {list(seeds)}")
+    if settings.data_weights is not None and len(settings.data_weights) != len(data):
+        raise UsageError(
+            f"there are {len(data)} datasets and {len(settings.data_weights)} weights: give each dataset one"
+        )
     training, validation = ([open_split(folder, split) for folder in data] for split in ("train", "validation"))
     for dataset in (*training, *validation):
         require_fit(dataset, start.spec)
@@ -167,7 +172,7 @@ def train(
                     tell=told,
                 )
                 states.append(loop.run())
-                lines.append(loop.metrics.read_bytes())
+                lines.append(ranks.from_first(loop.metrics.read_bytes() if ranks.is_first else b""))
             if parts is not None:
                 draft = _draft(target.name, start, states, lines, seeds, sources, settings, command)
                 write(target, draft)
@@ -240,13 +245,14 @@ def _draft(
     files = ["model.safetensors"] if len(seeds) == 1 else [f"model-{seed}.safetensors" for seed in seeds]
     outputs = tuple(output.name for output in start.spec.outputs)
     datasets = [dataset for source in data for dataset in source.datasets]
-    sources = {f"{d.path.parent.name}/{d.path.name}": d.digest for d in datasets}
-    inputs = {name: digest for d in datasets for name, digest in d.header.sources.items()}
-    spec = start.spec.model_copy(
+    files_of_data = [(f"{d.path.parent.name}/{d.path.name}", d.digest) for d in datasets]
+    sources = _by_name([*(item for d in datasets for item in d.header.sources.items()), *files_of_data])
+    ancestors = [(name, d.header.licence) for d in datasets for name in d.header.parents]
+    spec = inherited(start.spec, ancestors).model_copy(
         update={
             "name": name,
             "members": tuple(Member(file=file, outputs=outputs) for file in files),
-            "provenance": Provenance(basecast=basecast.__version__, command=command, sources={**inputs, **sources}),
+            "provenance": Provenance(basecast=basecast.__version__, command=command, sources=sources),
         }
     )
     networks = []
@@ -259,6 +265,18 @@ def _draft(
     kept = {f"training/metrics-{seed}.jsonl": text for seed, text in texts.items()}
     kept["training/curves.png"] = _figure(histories)
     return Draft(Package(spec, tuple(networks)), notes(start.note, states, lines, seeds, data, settings), kept)
+
+
+def _by_name(digests: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Digests by name; of files that differ and have one name the others are numbered."""
+    found: dict[str, str] = {}
+    for name, digest in digests:
+        number, own = 1, name
+        while found.get(own, digest) != digest:
+            number += 1
+            own = f"{name} ({number})"
+        found[own] = digest
+    return found
 
 
 def _figure(histories: Mapping[int, Sequence[dict[str, Any]]]) -> bytes:

@@ -1,0 +1,135 @@
+"""Tallies of models on the same records to numbers: how many sites they find, how sure that is, which finds more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool, Int
+from pydantic import Field
+
+from basecast.errors import counted
+from basecast.spec.model import Frozen
+from basecast.training import measures
+from basecast.training.answers import Answers, Records
+from basecast.training.bootstrap import draws
+from basecast.training.measures import Measures, Row
+from basecast.training.tally import Tally
+from basecast.zoo.package import Package
+
+_MOST_GROUPS = 50
+
+
+class EvaluateSettings(Frozen):
+    """On what models are measured, and how often the records are drawn."""
+
+    split: str = "test"
+    left_out: tuple[str, ...] = Field((), description="genes, contigs, chromosomes or groups without a part in it")
+    draws: int = Field(1000, ge=0, description="of the records, for the intervals")
+    seed: int = Field(0, ge=0, description="of the draws")
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """One model's answers: its name, what it is, and what is kept of them."""
+
+    name: str
+    package: Package
+    tally: Tally
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What several models gave on the same records.
+
+    Attributes:
+        records: on which.
+        models: in the order asked for.
+        weights: how often each record is counted: in the data itself (first column) and in each draw.
+        rows: every number.
+        warnings: sentences on what is not as it might be thought.
+    """
+
+    records: Records
+    models: tuple[Evaluated, ...]
+    weights: Int[np.ndarray, "records draws"]
+    rows: list[Row]
+    warnings: list[str]
+    seconds: float = 0.0
+    settings: EvaluateSettings = field(default_factory=EvaluateSettings)
+
+    def row(self, model: str, label: str, metric: str) -> Row:
+        """The number of all records."""
+        return next(
+            row
+            for row in self.rows
+            if (row.model, row.than, row.by, row.label, row.metric) == (model, "", "all", label, metric)
+        )
+
+
+def measured(
+    records: Records, models: Sequence[Evaluated], settings: EvaluateSettings, seconds: float = 0.0
+) -> Evaluation:
+    """Tallies to numbers."""
+    sizes = np.bincount(records.of, minlength=len(records.datasets)).tolist()
+    weights = draws(sizes, settings.draws, settings.seed)
+    rows: list[Row] = []
+    groups, warnings = _groups(records, models[0].tally)
+    for by, group, within in groups:
+        found = {model.name: measures.measure(model.tally, records.classes, weights, within) for model in models}
+        rows += _rows(records, models, found, by, group, within)
+    for model in models:
+        w = weights
+        for by, group, label, n, values in measures.by_site(model.tally, records.classes, w):
+            where = {"model": model.name, "by": by, "group": group}
+            key = (label, "recall at top-1")
+            rows += measures.rows_of({key: values}, {label: n}, int(model.tally.positions.sum()), len(records), where)
+        for label, scores in zip(records.classes[1:], model.tally.scores, strict=True):
+            if scores.slack:
+                warnings.append(
+                    f"{model.name}, {label}: AUPRC may be up to {scores.slack:.1e} more, for of the "
+                    f"{counted(scores.n_positions, 'position')} only the best {scores.capacity:,} are kept"
+                )
+    said = [line for model in models for line in Answers.warnings_of(model.package, records)]
+    return Evaluation(records, tuple(models), weights, rows, said + warnings, seconds, settings)
+
+
+def _groups(records: Records, tally: Tally) -> tuple[list[tuple[str, str, Bool[np.ndarray, " records"]]], list[str]]:
+    """All records, those of each dataset and of each chromosome, where there are several; and a word on the rest."""
+    groups = [("all", "all", np.ones(len(records), dtype=bool))]
+    if len(records.datasets) > 1:
+        groups += [("genome", name, records.of == i) for i, name in enumerate(records.names)]
+    chromosomes = np.array(records.chromosomes)
+    sites = tally.confusion[:, 1:].sum(axis=(1, 2))
+    names, which = np.unique(chromosomes, return_inverse=True)
+    if names.size in (1, len(records)):  # nothing to tell apart, or a name for each record
+        return groups, []
+    n_sites = np.bincount(which, sites, names.size)
+    shown = np.argsort(-n_sites, kind="stable")[:_MOST_GROUPS]
+    groups += [("chromosome", str(names[i]), which == i) for i in sorted(shown.tolist())]
+    if names.size <= _MOST_GROUPS:
+        return groups, []
+    rest = ~np.isin(which, shown)
+    groups.append(("chromosome", "others", rest))
+    return groups, [f"of {names.size:,} chromosomes the {_MOST_GROUPS} with most sites have rows, others are together"]
+
+
+def _rows(
+    records: Records,
+    models: Sequence[Evaluated],
+    found: dict[str, Measures],
+    by: str,
+    group: str,
+    within: Bool[np.ndarray, " records"],
+) -> Iterator[Row]:
+    """Those of one group: each model's, then what each has more than the first."""
+    for model in models:
+        counts = model.tally.confusion[within].sum(axis=(0, 2))
+        sizes = dict(zip(records.classes[1:], counts[1:].tolist(), strict=True))
+        rest = (sizes, int(counts.sum()), int(within.sum()))
+        yield from measures.rows_of(found[model.name], *rest, {"model": model.name, "by": by, "group": group})
+        if model is not models[0]:
+            more = measures.difference(found[model.name], found[models[0].name])
+            where = {"model": model.name, "than": models[0].name, "by": by, "group": group}
+            yield from measures.rows_of(more, *rest, where)
