@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types docs check clean
+.PHONY: demo test lint types docs check models clean
 
 demo: $(VENV)/.installed
 	$(BIN)/basecast demo
@@ -22,6 +22,11 @@ docs: $(VENV)/.installed
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
 
 check: lint types docs test
+
+# DATA holds human/ and spombe/ with public genomes and annotations; hours on one core, and it goes on where it stood.
+DATA ?= ../shared/data
+models: $(VENV)/.installed
+	PATH="$(abspath $(BIN)):$$PATH" tools/make_models.sh $(DATA)
 
 $(VENV)/.installed: pyproject.toml constraints.txt hatch_build.py $(wildcard src/basecast/inference/native/*.c)
 	$(PYTHON) -c 'import sys; sys.exit("basecast needs Python 3.11 or newer: make PYTHON=python3.12") if sys.version_info < (3, 11) else 0'

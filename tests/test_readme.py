@@ -32,8 +32,8 @@ def own_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
         "hg38.fa": "genome.fa",
         "MANE.GRCh38.v1.4.ensembl_genomic.gtf.gz": "genes.gtf",
         "genes.gtf.gz": "genes.gtf",
-        f"zoo get {MODEL}": "zoo info human-400-demo",  # no network
-        MODEL: "human-400-demo",
+        f"zoo get {MODEL}": "zoo info human-400",  # no network
+        MODEL: "human-400",
         "-D 500": "-D 100",  # the model of the demo sees 200 bases
         '("chr11", 47343158, "C", "T")': '("sim1", 5000, "N", "T")',
     }

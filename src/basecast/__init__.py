@@ -1,7 +1,7 @@
 """Basecast turns DNA sequence into function.
 
 >>> import basecast as bc
->>> scores = bc.score_variants("in.vcf", model="human-400-demo", genome="hg38.fa", annotation="genes.gtf")
+>>> scores = bc.score_variants("in.vcf", model="human-400", genome="hg38.fa", annotation="genes.gtf")
 >>> scores.table
 """
 

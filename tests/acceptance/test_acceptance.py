@@ -23,7 +23,7 @@ from basecast.zoo.package import SUMS, Package
 from basecast.zoo.scene import made_up
 from basecast.zoo.vectors import BASES, CONTIG, TOLERANCE, VECTORS, Vectors, read_vectors, weakness
 
-NAME = "human-400-demo"
+NAME = "human-400"
 KINDS = ("spliceai", "toy_binned", "toy_mixing", "toy_track", "graph", "members")
 
 

@@ -432,7 +432,7 @@ def test_a_package_that_is_not_whole(score: Run, world: World, tmp_path: Path) -
     refused(score(source, target, "-m", tmp_path / "model"), target, "config.json", "checksum")
     (tmp_path / "model" / "model.safetensors").unlink()
     refused(score(source, target, "-m", tmp_path / "model"), target, "fetch it again")
-    refused(score(source, target, "-m", "no-such-model"), target, "no-such-model", "human-400-demo", code=2)
+    refused(score(source, target, "-m", "no-such-model"), target, "no-such-model", "human-400", code=2)
     (tmp_path / "folder").mkdir()
     refused(score(source, target, "-m", tmp_path / "folder"), target, "is no model")
 

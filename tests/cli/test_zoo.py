@@ -101,20 +101,20 @@ def test_get_of_what_no_checksums_are_published(run: Run, tmp_path: Path, monkey
 
 
 def test_verify_runs_a_package(run: Run) -> None:
-    ran = run("zoo", "verify", "--run", "human-400-demo", "--device", "cpu")
+    ran = run("zoo", "verify", "--run", "human-400", "--device", "cpu")
     assert ran.code == 0, ran.err
     lines = ran.out.splitlines()
     assert [line.partition(":")[0] for line in lines[1:4]] == [
         "plus strand, splice", "minus strand, splice", "variants, delta scores"
     ]  # fmt: skip
     assert all("max |diff|" in line and "tolerance" in line for line in lines[1:4])
-    assert lines[-1] == "human-400-demo computes what its authors saw"
+    assert lines[-1] == "human-400 computes what its authors saw"
 
 
 def test_verify_names_the_vector_that_fails(run: Run, tmp_path: Path) -> None:
     from basecast.zoo.package import save_package
 
-    shutil.copytree(embedded()["human-400-demo"], tmp_path / "model")
+    shutil.copytree(embedded()["human-400"], tmp_path / "model")
     package = load_package(tmp_path / "model")
     package.networks[0].head.weight[[1, 2]] = package.networks[0].head.weight[[2, 1]]
     files = {f"acceptance/{path.name}": path.read_bytes() for path in (tmp_path / "model" / "acceptance").iterdir()}
@@ -122,7 +122,7 @@ def test_verify_names_the_vector_that_fails(run: Run, tmp_path: Path) -> None:
     assert run("zoo", "verify", tmp_path / "wrong").code == 0, "its checksums are right"
     ran = run("zoo", "verify", "--run", tmp_path / "wrong", "--device", "cpu")
     assert ran.code == 1
-    assert "human-400-demo fails its test vector 'plus strand': in splice, " in ran.err
+    assert "human-400 fails its test vector 'plus strand': in splice, " in ran.err
     assert "plus strand, splice: max |diff|" in ran.out
 
 
@@ -135,7 +135,7 @@ def test_what_cannot_be_published(run: Run, world: World, tmp_path: Path) -> Non
 
 def test_a_fetch_that_is_killed_goes_on(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BASECAST_CACHE", str(tmp_path / "cache"))
-    shutil.copytree(embedded()["human-400-demo"], tmp_path / "hub" / "copy")
+    shutil.copytree(embedded()["human-400"], tmp_path / "hub" / "copy")
     with serving(tmp_path / "hub") as served:
         served.breaks["/copy/model.safetensors"] = [100_000, *[0] * 9]
         process = subprocess.Popen(command("zoo", "get", f"{served.url}/copy"), stderr=subprocess.PIPE)

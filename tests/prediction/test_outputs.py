@@ -239,7 +239,7 @@ def test_sites_stand_where_the_annotation_of_a_simulated_genome_says(tmp_path: P
     """A donor is the last base of an exon, an acceptor the first, on both strands."""
     made = simulate(tmp_path)
     code = predict(
-        *("-R", made.genome, "-A", made.genes, "-m", "human-400-demo", "-O", tmp_path / "out"),
+        *("-R", made.genome, "-A", made.genes, "-m", "human-400", "-O", tmp_path / "out"),
         *("--strand", "gene", "--format", "bed", "--threshold", "0.5"),
     )
     assert code == 0

@@ -244,7 +244,7 @@ def test_a_second_run_on_one_output_is_refused(
         (("--regions", "regions.bed"), "regions was None and is"),
         (("--transcripts", "all"), "annotation was"),
         (("--threshold", "0.00001"), "least probability kept (--threshold, --format) was 0.0001 and is 1e-05 now"),
-        (("-m", "human-400-demo"), "model was"),
+        (("-m", "human-400"), "model was"),
         (("-A", "genes.tsv"), "annotation was"),
         (("-R", "genome.fa"), "reference was"),
     ],

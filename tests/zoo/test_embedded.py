@@ -12,7 +12,7 @@ from basecast.genome.source import Masked
 from basecast.zoo.catalogue import embedded, load_model
 from basecast.zoo.package import verify_package
 
-NAME = "human-400-demo"
+NAME = "human-400"
 
 
 @pytest.fixture(scope="module")

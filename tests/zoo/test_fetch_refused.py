@@ -88,7 +88,7 @@ def test_no_such_name(served: Served, name: str) -> None:
         get(name)
 
 
-@pytest.mark.parametrize("name", ["human-400-demo", "./human-400-demo", "https://example.org/human-400-demo"])
+@pytest.mark.parametrize("name", ["human-400", "./human-400", "https://example.org/human-400"])
 def test_a_name_that_ships(served: Served, name: str) -> None:
     with pytest.raises(UsageError, match="ships with basecast"):
         get(name)

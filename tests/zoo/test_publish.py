@@ -72,7 +72,7 @@ def test_what_is_not_ready(card: dict[str, Any], words: str, tmp_path: Path) -> 
 
 
 def test_what_is_ready() -> None:
-    require_publishable(ready(parents=("human-400-demo", "something of ours")))
+    require_publishable(ready(parents=("human-400", "something of ours")))
     require_publishable(ready(parents=("openspliceai-mane-80",), licence="GPL-3.0-only"))
     require_publishable(ready(licence="LicenseRef-Ours"))
 

@@ -10,15 +10,16 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-MODEL = "human-400-demo"
+from basecast.cli.options import DEFAULT_MODEL
+
 _SHOWN = 12
 
 
 def demo(*, output: Annotated[str, Parameter(metavar="FOLDER")] = "basecast-demo") -> int:
     """Score simulated variants of a simulated genome and show the strongest effects.
 
-    Nothing is fetched: the genome is made up, and the model ships with basecast. Its card (`basecast zoo info`) says
-    what it was trained on; it is for this demo, not for patients.
+    Nothing is fetched: the genome is made up, and the model ships with basecast. Its card (`basecast zoo info
+    human-400`) says what it was trained on and how far it can be trusted.
 
     Example: basecast demo --output basecast-demo
 
@@ -40,7 +41,7 @@ def demo(*, output: Annotated[str, Parameter(metavar="FOLDER")] = "basecast-demo
     files = simulate(Path(output))
     scored = Path(output) / "scored.vcf.gz"
     ground: dict[str, Any] = {
-        "model": load_model(MODEL),
+        "model": load_model(DEFAULT_MODEL),
         "genome": Genome(files.genome),
         "annotation": Annotation.read(files.genes),
         "settings": VariantSettings(),
@@ -51,9 +52,8 @@ def demo(*, output: Annotated[str, Parameter(metavar="FOLDER")] = "basecast-demo
     summary = annotate_variants(files.variants, scored, output=written, **ground)
     table = score_variants(files.variants, **ground).table
     strongest = pl.max_horizontal("^DS_.*$")
-    print(
-        f"{summary.scored} of {summary.alleles} simulated alleles scored by {MODEL} on {summary.device}; the strongest:"
-    )
+    alleles = f"{summary.scored} of {summary.alleles} simulated alleles"
+    print(f"{alleles} scored by {DEFAULT_MODEL} on {summary.device}; the strongest:")
     _show(table.sort(strongest, descending=True, nulls_last=True), files.truth)
     print(f"without a score: {', '.join(f'{n} {reason}' for reason, n in summary.statuses.items()) or 'none'}\n")
     for what, path in {
@@ -66,7 +66,7 @@ def demo(*, output: Annotated[str, Parameter(metavar="FOLDER")] = "basecast-demo
     variants, genome, genes = (shlex.quote(str(path)) for path in (files.variants, files.genome, files.genes))
     print(
         f"\nThe same by hand:\n  basecast variant -I {variants} -O scored.vcf.gz \\\n"
-        f"    -R {genome} -A {genes} -m {MODEL} --probabilities"
+        f"    -R {genome} -A {genes} -m {DEFAULT_MODEL} --probabilities"
     )
     return 0
 

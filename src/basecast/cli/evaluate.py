@@ -37,7 +37,7 @@ def evaluate(
     models each is also compared with the first on the same draws. An interrupted run goes on where it stood when the
     same command is given again.
 
-    Example: basecast evaluate -m human-400-demo -d data -O evaluation
+    Example: basecast evaluate -m human-400 -d data -O evaluation
 
     Example (two models, one genome each): basecast evaluate -m old -m new -d human -d mouse -O evaluation
 

@@ -29,6 +29,7 @@ Transcripts = Annotated[Literal["canonical", "mane", "all"], Parameter(group=INP
 CanonicalTag = Annotated[str | None, Parameter(group=INPUT, metavar="TAG")]
 ContigAliases = Annotated[str | None, Parameter(group=INPUT, metavar="TABLE")]
 Model = Annotated[str, Parameter(name=("-m", "--model"), group=MODEL, metavar="MODEL")]
+DEFAULT_MODEL = "human-400"
 Rules = Literal["basecast", "spliceai"]
 Distance = Annotated[int, Parameter(name=["-D", "--distance"], group=MODEL, validator=Number(gte=0), metavar="N")]
 Mask = Annotated[Literal["0", "1", "both"], Parameter(name=["-M", "--mask"], group=MODEL)]

@@ -12,6 +12,7 @@ from cyclopts.validators import Number
 from basecast.cli.console import Console
 from basecast.cli.options import (
     DEFAULT_ENGINE,
+    DEFAULT_MODEL,
     DEFAULT_RUN,
     INPUT,
     MODEL,
@@ -37,7 +38,7 @@ def predict(
     *,
     reference: Reference,
     output: Annotated[str, Parameter(name=["-O", "--output"], group=OUTPUT, metavar="OUT")],
-    model: Model,
+    model: Model = DEFAULT_MODEL,
     regions: Annotated[Path | None, Parameter(group=INPUT, metavar="BED")] = None,
     annotation: Genes | None = None,
     transcripts: Transcripts = "canonical",
@@ -61,9 +62,9 @@ def predict(
     A donor is the last base of an exon, an acceptor the first. An interrupted run goes on where it stood when the
     same command is given again.
 
-    Example: basecast predict -R genome.fa -O sites -m human-400-demo
+    Example: basecast predict -R genome.fa -O sites -m human-400
 
-    Example (genes only, for AUGUSTUS too): basecast predict -R genome.fa -A genes.gtf -O sites -m human-400-demo
+    Example (genes only, for AUGUSTUS too): basecast predict -R genome.fa -A genes.gtf -O sites -m human-400
     --format bed bigwig hints
 
     Parameters

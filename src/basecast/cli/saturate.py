@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from basecast.cli.console import Console
 from basecast.cli.options import (
     DEFAULT_ENGINE,
+    DEFAULT_MODEL,
     DEFAULT_RUN,
     INPUT,
     MODEL,
@@ -43,7 +44,7 @@ def saturate(
     output: Annotated[str, Parameter(name=["-O", "--output"], group=OUTPUT, metavar="OUT", allow_leading_hyphen=True)],
     reference: Reference,
     annotation: Genes,
-    model: Model,
+    model: Model = DEFAULT_MODEL,
     region: Annotated[tuple[str, ...], Parameter(metavar="CONTIG:START-END"), _SEVERAL] = (),
     gene: Annotated[tuple[str, ...], Parameter(metavar="NAME"), _SEVERAL] = (),
     bed: Annotated[tuple[Path, ...], Parameter(metavar="FILE"), _SEVERAL] = (),

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from basecast.cli.console import Console
 from basecast.cli.options import (
     DEFAULT_ENGINE,
+    DEFAULT_MODEL,
     DEFAULT_RUN,
     INPUT,
     MODEL,
@@ -61,7 +62,7 @@ def variant(
     ] = "-",
     reference: Reference,
     annotation: Annotated[Genes, Parameter(validator=_refuse_old_tables)],
-    model: Model,
+    model: Model = DEFAULT_MODEL,
     distance: Distance = 50,
     mask: Mask = "0",
     rules: Annotated[Rules, Parameter(group=MODEL)] = "basecast",

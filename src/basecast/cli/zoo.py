@@ -43,7 +43,7 @@ def info(model: str, /) -> int:
 
     Inputs, outputs, reach, licence, lineage; of one not fetched yet, its source.
 
-    Example: basecast zoo info human-400-demo
+    Example: basecast zoo info human-400
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def verify(model: str, /, *, run: Annotated[bool, Parameter(negative="")] = Fals
 
     Files are held against the package's checksums, results against its test vectors.
 
-    Example: basecast zoo verify --run human-400-demo
+    Example: basecast zoo verify --run human-400
 
     Parameters
     ----------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -156,11 +157,7 @@ def create_data(
         mask="gene" if settings.context == "gene" else "none",
         flank=flank,
         outputs=(splice_output(),),
-        sources={
-            Path(path).name: sha256_of(path)
-            for path in (reference, annotation, mask_annotation, split_list, contig_groups, contig_aliases)
-            if path is not None
-        },
+        sources=_digests(reference, annotation, mask_annotation, split_list, contig_groups, contig_aliases),
         settings=settings.model_dump(mode="json", exclude={"overwrite"}),
     )
     bodies = None if mask_annotation is None else _bodies(mask_annotation, genome)
@@ -175,7 +172,7 @@ def create_data(
             paths[name] = files.enter_context(whole_file(folder / name))
         seen = _write({i: paths[name] for i, name in names.items()}, header, examples, split, genome, bodies, progress)
         for name, table in tables.items():
-            table.write_csv(paths[name], separator="\t")
+            table.write_csv(paths[name], separator="\t", float_precision=4)
         report = CreateReport(
             genome=genome.path.name,
             annotation=Path(annotation).name,
@@ -197,7 +194,8 @@ def create_data(
             **counts_of(loci, examples.labels, split.of_loci >= 0),
         )
         paths["report.json"].write_text(report.model_dump_json(indent=2) + "\n")
-    for name in {file(name) for name in SPLITS for file in ("{}.h5".format, openspliceai.file_name)} - set(paths):
+    could_be = {file(name) for name in SPLITS for file in ("{}.h5".format, openspliceai.file_name)}
+    for name in {*could_be, "removed_paralogs.tsv"} - set(paths):
         (folder / name).unlink(missing_ok=True)  # of an earlier dataset
     return report
 
@@ -216,6 +214,16 @@ def require_free(folder: Path, *, overwrite: bool) -> None:
             f"{folder} holds a dataset already ({', '.join(there[:3])}): give another folder, or --overwrite to "
             "replace it"
         )
+
+
+def _digests(*paths: str | os.PathLike[str] | None) -> dict[str, str]:
+    """SHA-256 of each file by its name, with its folder's where two have the same."""
+    named = [Path(path) for path in paths if path is not None]
+    counts = Counter(path.name for path in named)
+    return {
+        path.name if counts[path.name] == 1 else f"{path.absolute().parent.name}/{path.name}": sha256_of(path)
+        for path in named
+    }
 
 
 def _bodies(path: str | os.PathLike[str], genome: Genome) -> Bodies:

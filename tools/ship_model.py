@@ -1,0 +1,103 @@
+"""A trained and calibrated package, with what it was measured to be worth, as one that ships.
+
+python tools/ship_model.py calibrated/human-400 human-400-numbers ready/human-400
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from basecast.acceptance.ship import ship
+from basecast.zoo.card import notes_of
+from basecast.zoo.package import CARD, load_package
+
+_METRICS = {
+    "top-0.5": "top-0.5L",
+    "top-1": "top-1L",
+    "top-2": "top-2L",
+    "top-4": "top-4L",
+    "auprc": "AUPRC",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "ece": "ECE",
+}
+_PURPOSE = """### What it is for
+
+{use}
+
+It was trained by the basecast project, from random weights, on public data that anyone can fetch; no other model had a
+part in it. It is **not a medical device**: it has not been validated for clinical use, and it sees {half} bases on each
+side of a position, so that what lies further away (distant branch points, deep-intronic enhancers, competing sites) is
+not known to it. It knows no tissue. Models with a longer context that were trained on whole genomes are better.
+"""
+_USES = {
+    "Homo sapiens": (
+        "Splice sites of human genes, and what variants do to them, where a small model that ships with the package\n"
+        "and runs anywhere is enough: first looks, tutorials, tests. It learned from fewer than 400 genes. For what\n"
+        "matters, give a model of the whole genome with `-m` (`basecast zoo list`)."
+    ),
+    "Schizosaccharomyces pombe": (
+        "Splice sites of fission yeast and what variants do to them; and an example of a model made for another\n"
+        "genome than the human one with a few commands. Half of the genes it is measured on have no intron."
+    ),
+}
+
+
+def table(document: dict[str, Any]) -> str:
+    """Rows of metrics with their intervals, columns of classes."""
+    rows = [row for row in document["rows"] if row["by"] == "all" and not row["than"]]
+    classes = list(document["classes"][1:])
+    found = {(row["class"], row["metric"]): row for row in rows}
+    lines = ["| | " + " | ".join(classes) + " |", "|---" * (1 + len(classes)) + "|"]
+    for metric, name in _METRICS.items():
+        cells = [found.get((label, metric)) for label in classes]
+        if all(cells):
+            lines.append(f"| {name} | " + " | ".join(_cell(cell) for cell in cells if cell) + " |")
+    return "\n".join(lines)
+
+
+def _cell(row: dict[str, Any]) -> str:
+    return "-" if row["value"] is None else f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+
+
+def main() -> None:
+    """Write the package."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("package", type=Path)
+    parser.add_argument("numbers", type=Path, help="folder of 'basecast evaluate'")
+    parser.add_argument("out", type=Path)
+    options = parser.parse_args()
+    package = load_package(options.package)
+    document = json.loads((options.numbers / "evaluation.json").read_text())
+    if document["models"][0]["digest"] != package.digest:
+        raise SystemExit(f"{options.numbers} is of another model than {options.package}: evaluate this one")
+    data = document["data"][0]
+    sites = [row for row in document["rows"] if row["by"] == "all" and row["metric"] == "top-1" and not row["than"]]
+    counts = ", ".join(f"{row['sites']:,} {row['class']}s" for row in sites if row["class"] in document["classes"])
+    measured = f"""### Measured
+
+On the held-out test split: {data["positions"]:,} bases of {data["records"]:,} genes or groups of overlapping ones, \
+{counts}; every base once. In brackets the middle 95 % of {document["draws"]:,} draws of the genes.
+
+{table(document)}
+
+Made with `tools/make_models.sh`; `{document["command"]}`.
+"""
+    half = package.spec.reach.left if package.spec.reach.kind == "local" else 0
+    purpose = _PURPOSE.format(use=_USES[package.spec.species], half=half)
+    told = notes_of((options.package / CARD).read_text())
+    extra = {
+        str(path.relative_to(options.package)): path.read_bytes()
+        for path in options.package.rglob("*.png")
+        if path.stat().st_size < 200_000
+    }
+    if why := ship(options.out, package, f"{purpose}\n{told}\n\n{measured}", extra, device="cpu"):
+        raise SystemExit(why)
+
+
+if __name__ == "__main__":
+    main()
