@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,20 @@ N_RECORDS = 24
 HALF = 22  # bases that the tiny network sees at each side
 
 
-def write_split(folder: Path, split: str = "test", *, seed: int = 0, n: int = N_RECORDS, **header: Any) -> Path:
+def write_split(
+    folder: Path,
+    split: str = "test",
+    *,
+    seed: int = 0,
+    n: int = N_RECORDS,
+    by: Package | None = None,
+    heat: Sequence[float] = (1.0,),
+    **header: Any,
+) -> Path:
     """``n`` records of 200 to 900 bases on three chromosomes, each with some sites; the path of the folder.
 
-    Sites lie where ``model()`` thinks that they are likely, more or less.
+    Sites lie where ``model()`` thinks that they are likely, more or less. With ``by`` each base is what is drawn from
+    the softmax of that model's mean logits, divided by ``heat``.
     """
     rng = np.random.default_rng([seed, len(split)])
     folder.mkdir(exist_ok=True)
@@ -35,9 +46,14 @@ def write_split(folder: Path, split: str = "test", *, seed: int = 0, n: int = N_
         for i in range(n):
             length = int(rng.integers(200, 900))
             sequence = rng.integers(0, 4, length + 2 * told.flank).astype(np.uint8)
-            (x,) = _logits(knows, np.pad(sequence[told.flank : told.flank + length], HALF, constant_values=N))
+            seen = np.pad(sequence[told.flank : told.flank + length], HALF, constant_values=N)
+            (x,) = _logits(knows, seen)
             likely = rng.permuted(np.argsort(-softmax(x), axis=0)[:6], axis=0)[: int(rng.integers(0, 4))]
             found = {int(at): label for label in (ACCEPTOR, DONOR) for at in likely[:, label]}
+            if by is not None:
+                p = softmax(np.mean(_logits(by, seen), axis=0) / np.array(heat))
+                drawn = (rng.random((length, 1)) > np.cumsum(p, axis=1)).sum(axis=1)
+                found = {int(at): int(drawn[at]) for at in np.flatnonzero(drawn)}
             positions = np.array(sorted(found), dtype=np.int64)
             sites = Sites(
                 positions,

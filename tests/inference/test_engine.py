@@ -111,16 +111,22 @@ def test_members_are_averaged_where_they_list_an_output() -> None:
 
 
 @pytest.mark.parametrize("temperature", [(2.0,), (0.5, 1.0, 4.0)])
-def test_calibration_divides_the_logits_before_the_link_or_is_ignored(temperature: tuple[float, ...]) -> None:
-    package = package_of("spliceai", members=2)
+@pytest.mark.parametrize("members", [1, 3])
+def test_calibration_divides_the_mean_logits_before_the_link_or_is_ignored(
+    temperature: tuple[float, ...], members: int
+) -> None:
+    package = package_of("spliceai", members=members)
     hot = with_spec(package, calibration=Calibration(temperature={"splice": temperature}))
     one_hot = torch.eye(4, dtype=torch.float64)[torch.from_numpy(TOKENS[: 2 * HALF + 300].astype(np.int64))].T[None]
     divisor = torch.tensor(temperature, dtype=torch.float64)[:, None]
     logits = [network.double()(one_hot)[0] for network in package.networks]
-    expected = torch.stack([torch.softmax(x / divisor, 0) for x in logits]).mean(0).T
+    expected = torch.softmax(torch.stack(logits).mean(0) / divisor, 0).T
     request = on(HALF, HALF + 300)
     calibrated = values(engine_of(hot, precision="fp64"), request)
     np.testing.assert_allclose(calibrated, expected, rtol=0, atol=1e-12)
+    if len(temperature) == 1:  # of an ensemble it is on its mean log-probability
+        pooled = torch.stack([torch.log_softmax(x, 0) for x in logits]).mean(0) / temperature[0]
+        np.testing.assert_allclose(calibrated, torch.softmax(pooled, 0).T, rtol=0, atol=1e-12)
     ignored = values(engine_of(hot, precision="fp64", calibrated=False), request)
     np.testing.assert_array_equal(ignored, values(engine_of(package, precision="fp64"), request))
     assert np.abs(calibrated - ignored).max() > 1e-3

@@ -53,10 +53,14 @@ def direct(package: Package, bases: str, strand: str = "+", low: int = 0, high: 
         seen = seen.translate(_COMPLEMENT)[::-1]
     seen = "N" * HALF + seen + "N" * HALF
     one_hot = torch.tensor([[[float(base == letter) for base in seen] for letter in "ACGT"]])
-    temperature = torch.tensor(package.spec.calibration.temperature.get("splice", (1.0,)))[:, None]
+    temperature = package.spec.calibration.temperature.get("splice")
     with torch.inference_mode():
-        members = [torch.softmax(network(one_hot) / temperature, 1)[0, 1:].T.numpy() for network in package.networks]
-    values = np.mean(members, axis=0)
+        logits = torch.stack([network(one_hot) for network in package.networks])
+        if temperature:
+            mean = torch.softmax(logits.mean(0) / torch.tensor(temperature)[:, None], 1)
+        else:
+            mean = torch.softmax(logits, 2).mean(0)
+    values = mean[0, 1:].T.numpy()
     return values[::-1] if strand == "-" else values
 
 

@@ -22,13 +22,13 @@ def by_epoch(schedule: Schedule, epochs: int) -> list[float]:
     return [schedule.at(PER_EPOCH * epoch, epoch, epochs) for epoch in range(epochs)]
 
 
-def rates_of(scheduler: LRScheduler, steps: int) -> list[float]:
-    """The rate of each step of a scheduler that is told the share of an epoch that has passed."""
+def stepped(scheduler: LRScheduler, steps: int) -> list[float]:
+    """The rate of each step of a scheduler that counts steps."""
     found = []
-    scheduler.optimizer.step()  # torch warns where the rate of a first step is passed over
-    for step in range(steps):
-        scheduler.step(step / PER_EPOCH)  # type: ignore[arg-type]
+    for _ in range(steps):
         found.append(scheduler.get_last_lr()[0])
+        scheduler.optimizer.step()
+        scheduler.step()
     return found
 
 
@@ -40,10 +40,10 @@ def test_multistep_is_the_published_list() -> None:
 
 @pytest.mark.parametrize("epochs", [6, 7, 10])
 def test_multistep_is_torchs_within_an_epoch_too(epochs: int) -> None:
-    expected = rates_of(MultiStepLR(optimiser(), [epochs - before for before in range(5, 0, -1)], 0.5), 8 * epochs)
+    milestones = [PER_EPOCH * (epochs - before) for before in range(5, 0, -1)]
     schedule = Schedule(kind="multistep")
     found = [schedule.at(step, step / PER_EPOCH, epochs) for step in range(PER_EPOCH * epochs)]
-    assert found == pytest.approx(expected, rel=1e-12)
+    assert found == pytest.approx(stepped(MultiStepLR(optimiser(), milestones, 0.5), 8 * epochs), rel=1e-12)
 
 
 def test_multistep_of_few_epochs_begins_at_its_rate() -> None:
@@ -52,23 +52,21 @@ def test_multistep_of_few_epochs_begins_at_its_rate() -> None:
 
 
 def test_cosine_restarts_are_torchs() -> None:
-    expected = rates_of(CosineAnnealingWarmRestarts(optimiser(), T_0=5, T_mult=1, eta_min=1e-5), 12 * PER_EPOCH)
-    schedule = Schedule(kind="cosine-restarts")
-    found = [schedule.at(step, step / PER_EPOCH, 12) for step in range(12 * PER_EPOCH)]
+    scheduler = CosineAnnealingWarmRestarts(optimiser(), T_0=5, T_mult=1, eta_min=1e-5)
+    schedule, found, expected = Schedule(kind="cosine-restarts"), [], []
+    for step in range(12 * PER_EPOCH):
+        scheduler.step(step / PER_EPOCH)
+        expected.append(scheduler.get_last_lr()[0])
+        found.append(schedule.at(step, step / PER_EPOCH, 12))
     assert found == pytest.approx(expected, rel=1e-9)
     assert found[5 * PER_EPOCH] == 1e-3
     assert min(found) < 2e-5
 
 
 def test_cosine_is_torchs_over_all_steps() -> None:
-    scheduler = CosineAnnealingLR(optimiser(2e-3), T_max=24)
-    schedule, found, expected = Schedule(rate=2e-3), [], []
-    for step in range(24):
-        found.append(schedule.at(step, step / PER_EPOCH, 3))
-        expected.append(scheduler.get_last_lr()[0])
-        scheduler.optimizer.step()
-        scheduler.step()
-    assert found == pytest.approx(expected, rel=1e-9)
+    schedule = Schedule(rate=2e-3)
+    found = [schedule.at(step, step / PER_EPOCH, 3) for step in range(3 * PER_EPOCH)]
+    assert found == pytest.approx(stepped(CosineAnnealingLR(optimiser(2e-3), T_max=24), 24), rel=1e-9)
     assert schedule.at(24, 3, 3) == pytest.approx(0, abs=1e-18)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 from basecast import __version__
+from basecast.cli.calibrate import calibrate
 from basecast.cli.completion import completion_of
 from basecast.cli.console import Console
 from basecast.cli.create_data import create_data
@@ -41,6 +42,7 @@ app.command(create_data, sort_key=0.1)
 app.command(train, sort_key=0.2)
 app.command(transfer, sort_key=0.3)
 app.command(distill, sort_key=0.4)
+app.command(calibrate, sort_key=0.45)
 app.command(evaluate, sort_key=0.5)
 app.command(predict, sort_key=1)
 app.command(variant, sort_key=2)

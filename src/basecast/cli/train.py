@@ -251,7 +251,7 @@ def carry_out(
     import torch
 
     from basecast.errors import counted
-    from basecast.inference.device import available_threads, choose_device
+    from basecast.inference.device import available_threads, choose_device, keep_freed_memory
     from basecast.inference.shards import RunSettings
     from basecast.training.train import train as trained_on
 
@@ -259,6 +259,7 @@ def carry_out(
     precision = run.precision or ("bf16" if device.type == "cuda" else "fp32")
     settings = options.settings(rate, precision)
     torch.set_num_threads(run.threads or available_threads())
+    keep_freed_memory()
     is_first = os.environ.get("RANK", "0") == "0"
     parameters = sum(p.numel() for p in start.network(options.each_seed[0]).parameters() if p.requires_grad)
     if is_first:

@@ -204,7 +204,7 @@ class Bodies:
             return []
         low = int(self._reach[contig, strand].searchsorted(start, side="right"))
         high = int(part["start"].to_numpy().searchsorted(end, side="left"))
-        own = set(genes["id"]) | set(genes["name"])
+        own = (set(genes["id"]) | set(genes["name"])) - {"", None}
         hits = [
             (max(a, start), min(b, end))
             for a, b, *names in part[low:high].select("start", "end", "id", "name").iter_rows()

@@ -16,7 +16,10 @@ Values = dict[str, Float[np.ndarray, "..."]]
 
 
 class Answer:
-    """The values of one batch: heads, temperature and link of each member, then the mean over members.
+    """The values of one batch: heads and link of each member, then the mean over members.
+
+    An output with a temperature is the link of its members' mean logits, divided: for a softmax that is the mean
+    log-probability, so that a fitted temperature has one distribution to act on.
 
     Position outputs have tracks in dimension 1. A link over tracks (softmax) needs them all, so of such an output a
     subset of tracks is cut after it; of others only the chosen ones are computed.
@@ -49,16 +52,12 @@ class Answer:
         given = {}
         for name in wanted:
             x = logits[name].float() if logits[name].dtype != torch.float64 else logits[name]
-            if stored := self._temperature.get(name):
-                temperature = torch.tensor(stored, device=x.device, dtype=x.dtype)
-                if len(stored) > 1 and name in self._cut_early:
-                    temperature = temperature[self._cut_early[name]]
-                x = x / temperature.view(-1, *[1] * (x.ndim - 2))
-            x = LINKS[self._spec.output(name).link](x, 1)
-            if name in self._cut_late:
-                x = x.index_select(1, self._cut_late[name])
-            given[name] = x
+            given[name] = x if name in self._temperature else self._linked(name, x)
         return given
+
+    def _linked(self, name: str, x: Tensor) -> Tensor:
+        x = LINKS[self._spec.output(name).link](x, 1)
+        return x.index_select(1, self._cut_late[name]) if name in self._cut_late else x
 
     def add(self, given: Mapping[str, Tensor]) -> None:
         """What ``of`` gave, member by member in their order."""
@@ -68,6 +67,16 @@ class Answer:
 
     def values(self) -> list[Values]:
         """For each window of the batch the mean over the members that list an output, tracks last."""
-        arrays = {name: (total / self._counts[name]).movedim(1, -1).cpu().numpy() for name, total in self._sums.items()}
+        means = {name: total / self._counts[name] for name, total in self._sums.items()}
+        for name in means.keys() & self._temperature.keys():
+            means[name] = self._linked(name, means[name] / self._divisor(name, means[name]))
+        arrays = {name: x.movedim(1, -1).cpu().numpy() for name, x in means.items()}
         size = len(next(iter(arrays.values()))) if arrays else 0
         return [{name: array[i].copy() for name, array in arrays.items()} for i in range(size)]
+
+    def _divisor(self, name: str, x: Tensor) -> Tensor:
+        """The temperature of each track that ``x`` has in dimension 1."""
+        temperature = torch.tensor(self._temperature[name], device=x.device, dtype=x.dtype)
+        if temperature.numel() > 1 and name in self._cut_early:
+            temperature = temperature[self._cut_early[name]]
+        return temperature.view(-1, *[1] * (x.ndim - 2))

@@ -94,7 +94,7 @@ def tallied(
             "left out": list(settings.left_out),
             "scores of a shard": worker.capacity,
         }
-        spans = _Spans(records, each.span)
+        spans = Spans(records, each.span)
         job = Job(plan, {"verb": "evaluate"}, spans.shards, worker, {}, size=spans.bases, engine=each.engine)
         done = number * n_bases
         told = (lambda n, done=done: progress(done + n, len(answers) * n_bases)) if progress else None
@@ -110,7 +110,7 @@ def tallied(
 
 
 @dataclass(frozen=True)
-class _Spans:
+class Spans:
     """The records in shards of ``span`` bases."""
 
     records: Records

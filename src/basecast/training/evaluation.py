@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 
 from basecast.errors import counted
@@ -14,7 +14,7 @@ from basecast.spec.model import Frozen
 from basecast.training import measures
 from basecast.training.answers import Answers, Records
 from basecast.training.bootstrap import draws
-from basecast.training.measures import Measures, Row
+from basecast.training.measures import Measures, Reliability, Row
 from basecast.training.tally import Tally
 from basecast.zoo.package import Package
 
@@ -133,3 +133,15 @@ def _rows(
             more = measures.difference(found[model.name], found[models[0].name])
             where = {"model": model.name, "than": models[0].name, "by": by, "group": group}
             yield from measures.rows_of(more, *rest, where)
+
+
+def reliability_of(evaluation: Evaluation) -> dict[str, dict[str, Float[np.ndarray, "bins 4"]]]:
+    """Class -> model -> points of `Reliability`."""
+    everywhere = np.ones(len(evaluation.records), dtype=bool)
+    return {
+        label: {
+            model.name: Reliability.of(model.tally.scores[i], everywhere).points(evaluation.weights)
+            for model in evaluation.models
+        }
+        for i, label in enumerate(evaluation.records.classes[1:])
+    }

@@ -16,8 +16,8 @@ from basecast.figures.bars import Bar, bars
 from basecast.figures.canvas import png
 from basecast.figures.curves import precision_recall
 from basecast.figures.reliability import reliability
-from basecast.training.evaluation import Evaluated, Evaluation
-from basecast.training.measures import MEAN, Reliability
+from basecast.training.evaluation import Evaluated, Evaluation, reliability_of
+from basecast.training.measures import MEAN
 from basecast.training.metrics import BINS, LEAST_PROBABILITY
 
 _COLUMNS = ("model", "than", "by", "group", "class", "metric", "value", "low", "high", "records", "positions", "sites")
@@ -111,18 +111,6 @@ def figures_of(evaluation: Evaluation) -> dict[str, bytes]:
     if kinds := _kinds(evaluation):
         figures["site_kinds.png"] = bars(kinds, "recall at top-1")
     return {name: png(figure) for name, figure in figures.items()}
-
-
-def reliability_of(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
-    """Class -> model -> points of `Reliability`."""
-    everywhere = np.ones(len(evaluation.records), dtype=bool)
-    return {
-        label: {
-            model.name: Reliability.of(model.tally.scores[i], everywhere).points(evaluation.weights)
-            for model in evaluation.models
-        }
-        for i, label in enumerate(evaluation.records.classes[1:])
-    }
 
 
 def _accuracy(evaluation: Evaluation) -> Mapping[str, Mapping[str, Mapping[str, Bar]]]:
