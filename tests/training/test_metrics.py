@@ -63,8 +63,10 @@ def test_average_precision_is_that_of_scikit_learn(decimals: int) -> None:
     assert average_precision(scores, is_site) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("full", [0, 1000], ids=["by entries", "by tables"])
 @pytest.mark.parametrize("decimals", [9, 2])
-def test_weights_of_records_are_copies_of_them(decimals: int) -> None:
+def test_weights_of_records_are_copies_of_them(decimals: int, full: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "_FULL", full)
     scores, is_site = positions(5_000, 200, decimals)
     record = np.sort(RNG.integers(0, 20, 5_000)).astype(np.int32)
     weights = RNG.integers(0, 4, (20, 3))
@@ -83,7 +85,7 @@ def test_many_draws_are_those_that_are_asked_one_by_one(monkeypatch: pytest.Monk
     ranking = metrics.Ranking.of(scores, is_site, np.arange(2_000, dtype=np.int32) // 100, np.zeros(20, dtype=np.int64))
     weights = RNG.multinomial(20, np.full(20, 0.05), size=7).T
     whole = ranking.measured((1.0,), weights)
-    monkeypatch.setattr(metrics, "_AT_ONCE", 3 * ranking.record.size)
+    monkeypatch.setattr(metrics, "_AT_ONCE", 6 * ranking.n_steps)
     alone = np.hstack([ranking.measured((1.0,), weights[:, [i]]) for i in range(7)])
     for found in (ranking.measured((1.0,), weights), alone):
         np.testing.assert_allclose(found, whole, rtol=0, atol=1e-14)

@@ -159,7 +159,8 @@ def report(console: Console, made: CreateReport, output: Path) -> int:
         console.say(note, level="warning")
     for why, n in made.left_out.items():
         console.say(f"left out: {n:,} {why}")
-    motifs = ", ".join(f"{n / made.introns:.2%} {name}" for name, n in made.motifs.items() if n)
+    by_count = sorted(made.motifs.items(), key=lambda item: -item[1])
+    motifs = ", ".join(f"{n / made.introns:.2%} {name}" for name, n in by_count if n)
     without = f" ({made.genes_without_introns:,} without introns)" if made.genes_without_introns else ""
     console.say(f"{counted(made.introns, 'intron')} of {counted(made.genes, 'gene')}{without}: {motifs}")
     for name, split in made.splits.items():

@@ -140,7 +140,7 @@ class TrainingOptions:
                 }
             )
         except ValidationError as error:
-            raise UsageError(f"{error.errors()[0]['msg']}; see --help") from None
+            raise UsageError(f"{error.errors()[0]['msg'].removeprefix('Value error, ')}; see --help") from None
 
     @property
     def each_seed(self) -> list[int]:

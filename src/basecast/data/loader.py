@@ -33,6 +33,8 @@ class Examples(Protocol):
     def header(self) -> Header: ...
     @property
     def lengths(self) -> NDArray[np.int64]: ...
+    @property
+    def sequence(self) -> Tokens: ...
     def __len__(self) -> int: ...
     def tokens(self, record: int, start: int, end: int) -> Tokens: ...
     def labels(self, record: int, start: int, end: int, output: str) -> NDArray[Any]: ...
@@ -120,7 +122,9 @@ class Source:
 
     @classmethod
     def of(cls, datasets: Sequence[Examples], sampling: Sampling, context: int) -> Source:
-        """With the places of the datasets."""
+        """With the places of the datasets, whose sequences are read here, once for all workers."""
+        for dataset in datasets:
+            _ = dataset.sequence
         return cls(datasets, [places_of(dataset) for dataset in datasets], sampling, context)
 
     def batch(self, windows: Windows, *, is_weighted: bool = True) -> Batch:

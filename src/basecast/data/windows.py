@@ -40,7 +40,9 @@ class Sampling(Frozen):
     importance_weights: bool = Field(True, description="biased: weigh positions by 1 / how often they are seen")
 
     @model_validator(mode="after")
-    def _a_site_lies_in_its_window(self) -> Sampling:
+    def _settings_agree(self) -> Sampling:
+        if self.kind != "biased" and (self.jitter is not None or self.samples_per_epoch is not None):
+            raise ValueError(f"jitter and samples per epoch go with biased sampling, not with {self.kind}")
         if self.reach > (self.window - 1) // 2:
             raise ValueError(f"with a jitter of {self.reach} a site may lie outside its window of {self.window}")
         return self

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
-import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from basecast.errors import InputError
 from basecast.files import named_errors, whole_file
 
 Weights = dict[str, Tensor]
+_DIGEST = hashlib.sha256().digest_size
 
 
 @dataclass
@@ -53,10 +54,10 @@ class State:
         Raises:
             BasecastError: it could not be written.
         """
-        content = io.BytesIO()  # torch tells a full disk from others only by its words
+        content = io.BytesIO()
         torch.save({name: getattr(self, name) for name in asdict(State())}, content)
         with named_errors(path), whole_file(path) as partial:
-            partial.write_bytes(content.getbuffer())
+            partial.write_bytes(hashlib.sha256(content.getbuffer()).digest() + content.getbuffer())
 
     @classmethod
     def load(cls, path: Path) -> State:
@@ -65,12 +66,11 @@ class State:
         Raises:
             InputError: it is damaged.
         """
-        try:
-            return cls(**torch.load(path, map_location="cpu", weights_only=True))
-        except (RuntimeError, TypeError, EOFError, OSError, pickle.UnpicklingError) as error:
-            raise InputError(
-                f"the checkpoint {path} is damaged ({error}): --restart removes it and begins anew"
-            ) from error
+        with path.open("rb") as file:
+            digest, content = file.read(_DIGEST), file.read()
+        if hashlib.sha256(content).digest() != digest:  # torch would not see a bit that has changed
+            raise InputError(f"the checkpoint {path} is damaged: --restart removes it and begins anew")
+        return cls(**torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
 
 
 def copied(weights: Mapping[str, Tensor]) -> Weights:

@@ -19,6 +19,7 @@ from basecast.training.tally import Tally
 from basecast.zoo.package import Package
 
 _MOST_GROUPS = 50
+_TOLD = 1e-4  # of AUPRC
 
 
 class EvaluateSettings(Frozen):
@@ -86,7 +87,7 @@ def measured(
             key = (label, "recall at top-1")
             rows += measures.rows_of({key: values}, {label: n}, int(model.tally.positions.sum()), len(records), where)
         for label, scores in zip(records.classes[1:], model.tally.scores, strict=True):
-            if scores.slack:
+            if scores.slack > _TOLD:
                 warnings.append(
                     f"{model.name}, {label}: AUPRC may be up to {scores.slack:.1e} more, for of the "
                     f"{counted(scores.n_positions, 'position')} only the best {scores.capacity:,} are kept"

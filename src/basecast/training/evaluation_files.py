@@ -67,7 +67,7 @@ def _document(evaluation: Evaluation, command: str) -> dict[str, Any]:
 
 def _model(model: Evaluated, classes: tuple[str, ...]) -> dict[str, Any]:
     spec = model.package.spec
-    thresholds = zip(classes[1:], model.tally.scores, strict=True)
+    scores = dict(zip(classes[1:], model.tally.scores, strict=True))
     return {
         "name": model.name,
         "package": spec.name,
@@ -77,7 +77,8 @@ def _model(model: Evaluated, classes: tuple[str, ...]) -> dict[str, Any]:
         "licence": spec.licence,
         "mask": spec.mask,
         "temperature": {name: list(values) for name, values in spec.calibration.temperature.items()},
-        "threshold of top-1": {label: _number(scores.threshold()) for label, scores in thresholds},
+        "threshold of top-1": {label: _number(of.threshold()) for label, of in scores.items()},
+        "auprc may be more by": {label: of.slack for label, of in scores.items()},
     }
 
 

@@ -18,6 +18,7 @@ BINS = 15
 CAPACITY = 1 << 20
 """Scores of positions that are no sites, kept of each class."""
 _AT_ONCE = 1 << 24  # numbers of a table of entries and draws
+_FULL = 8  # numbers of a table of ranks and records for each entry
 
 
 def top_k_accuracy(
@@ -118,12 +119,15 @@ class Ranking(NamedTuple):
             raise ValueError(f"k must be positive, got {min(ks)}")
         if weights is None:
             weights = np.ones((self.low.size, 1), dtype=np.int32)
-        size = max(_AT_ONCE // max(self.record.size, 1), 1)
+        tables = self._tables(len(weights))
+        size = max(_AT_ONCE // max(2 * self.n_steps if tables else self.record.size, 1), 1)
         chunks = [np.ascontiguousarray(weights[:, i : i + size]) for i in range(0, weights.shape[1], size)]
-        return np.concatenate([self._measured(ks, chunk) for chunk in chunks], axis=1)
+        return np.concatenate([self._measured(ks, chunk, tables) for chunk in chunks], axis=1)
 
-    def _measured(self, ks: Sequence[float], weights: NDArray[np.integer]) -> NDArray[np.float64]:
-        found, before, kept = self._counts(weights)
+    def _measured(
+        self, ks: Sequence[float], weights: NDArray[np.integer], tables: list[NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        found, before, kept = self._counts(weights, tables)
         missed = self.low @ weights[: self.low.size]
         n_sites = found[-1] + missed
         new = np.diff(found, axis=0)
@@ -145,27 +149,44 @@ class Ranking(NamedTuple):
 
     def curve(self) -> tuple[Float[np.ndarray, " steps"], Float[np.ndarray, " steps"]]:
         """Recall and precision at each step, from the best score down."""
-        found, _, kept = self._counts(np.ones((self.low.size, 1), dtype=np.int64))
+        found, _, kept = self._counts(np.ones((self.low.size, 1), dtype=np.int64), [])
         return found[1:, 0] / max(int(found[-1, 0] + self.low.sum()), 1), found[1:, 0] / kept[:, 0]
 
-    def _counts(self, weights: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    def _tables(self, n_records: int) -> list[NDArray[np.float64]]:
+        """Positions and sites by rank and record, where that takes little more than the entries; else none."""
+        shape = (2 * self.n_steps, n_records)
+        if shape[0] * shape[1] > _FULL * max(self.record.size, 1):
+            return []
+        tables = [np.zeros(shape), np.zeros(shape)]
+        for table, counts in zip(tables, (self.positions, self.sites), strict=True):
+            table[self.rank, self.record] = counts
+        return tables
+
+    def _counts(
+        self, weights: NDArray[np.integer], tables: list[NDArray[np.float64]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Sites down to each step, with 0 before the first; positions above each step; positions down to it."""
-        positions = self._by_rank(self.positions, weights, slice(None))
-        sites = self._by_rank(self.sites, weights, np.flatnonzero(self.sites))
+        if tables:
+            w = weights.astype(np.float64)
+            positions, sites = ((table @ w).astype(np.int64) for table in tables)
+        else:
+            positions = self._by_rank(self.positions, weights, slice(None))
+            sites = self._by_rank(self.sites, weights, np.flatnonzero(self.sites))
+        positions, sites = np.cumsum(positions, axis=0), np.cumsum(sites, axis=0)
         found = np.concatenate([np.zeros((1, weights.shape[1]), dtype=np.int64), sites[1::2]])
         return found, positions[::2], positions[1::2]
 
     def _by_rank(
         self, counts: NDArray[np.integer], weights: NDArray[np.integer], entries: slice | NDArray[np.integer]
     ) -> NDArray[np.int64]:
-        """Weighted counts of entries down to each rank, shape (2 steps, draws)."""
+        """Weighted counts of entries at each rank, shape (2 steps, draws)."""
         rank = self.rank[entries]
         summed = np.zeros((2 * self.n_steps, weights.shape[1]), dtype=np.int64)
         if rank.size:
             first = np.flatnonzero(np.diff(rank, prepend=-1))
             each = weights[self.record[entries]] * counts[entries, None].astype(weights.dtype)
             summed[rank[first]] = np.add.reduceat(each, first, axis=0)
-        return np.cumsum(summed, axis=0)
+        return summed
 
 
 class SiteScores:

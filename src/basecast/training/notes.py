@@ -43,6 +43,7 @@ def notes(
         f"{settings.batch_size} windows of {sampling.window:,} positions ({sampling.kind}{bias}{weighted}).",
         f"AdamW, rate {schedule.rate:g} ({schedule.kind}, warm-up {schedule.warm_up} steps), weight decay "
         f"{settings.weight_decay:g}, loss {loss.kind}{focal}, {minutes:,.0f} minutes in all.",
+        *_more(settings),
         "The epoch with the lowest validation loss was kept. `training/` holds the metrics and the curves.",
     ]
     best = [best_epoch(text) for text in metrics]
@@ -69,6 +70,20 @@ def notes(
             ),
         ]
     )
+
+
+def _more(settings: LoopSettings) -> list[str]:
+    """What is not done by default."""
+    weights = settings.data_weights and ", ".join(f"{weight:g}" for weight in settings.data_weights)
+    more = {
+        f"gradients clipped to a norm of {settings.clip}": settings.clip,
+        f"validated and kept is a moving average of the weights (decay {settings.average})": settings.average,
+        f"ended after {settings.patience} epochs without a lower validation loss": settings.patience,
+        f"each dataset was seen {weights} times an epoch": weights,
+        f"a step was computed in {settings.accumulate} parts": settings.accumulate > 1,
+        f"computed in {settings.precision}": settings.precision != "fp32",
+    }
+    return ["; ".join(words for words, is_so in more.items() if is_so).capitalize() + "."] if any(more.values()) else []
 
 
 def _data(data: Sequence[Source]) -> list[str]:
