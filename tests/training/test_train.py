@@ -34,11 +34,18 @@ from basecast.inference.shards import RunSettings
 from basecast.spec import LocalReach
 from basecast.spec.model import Node, Output, Track
 from basecast.spec.splice import SPLICE
+from basecast.training import train as train_module
 from basecast.training.loop import Loop
 from basecast.training.train import Draft, context_of, from_scratch, require_fit, shared_mask, train
 from basecast.zoo.package import load_package, verify_package
 
 ONE = settings_of(epochs=1)
+
+
+@pytest.fixture(autouse=True)
+def _no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than training here; the ensemble has its figure."""
+    monkeypatch.setattr(train_module, "_figure", lambda histories: b"")
 
 
 @pytest.fixture(scope="module")
@@ -171,10 +178,8 @@ def test_a_dataset_that_weighs_nothing_is_not_trained_on(data: Path, other: Path
         settings = settings_of(epochs=1, data_weights=weights, sampling={"kind": "grid", "window": 50})
         train([data, other], tmp_path / str(weights), scratch(), settings, tell=told.append)
         steps.append(told[-1]["steps"])
-        assert (
-            f"ach dataset was seen {weights[0]}, {weights[1]} times an epoch"
-            in (tmp_path / str(weights) / "README.md").read_text()
-        )
+        card = (tmp_path / str(weights) / "README.md").read_text()
+        assert f"ach dataset was seen {weights[0]}, {weights[1]} times an epoch" in card
     n = [len(every_window(sources_of(folder, settings.sampling)[0].places, 50)) for folder in (data, other)]
     assert steps == [-(-n[0] // 8), -(-n[1] // 8), -(-sum(n) // 8)]
 
