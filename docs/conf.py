@@ -44,5 +44,5 @@ def write_help(verbs: tuple[str, ...]) -> None:
 
 
 _ZOO = tuple(("zoo", verb) for verb in ("get", "list", "info", "import", "verify", "publish"))
-for verb in ((), ("variant",), ("saturate",), ("predict",), ("merge",), ("completion",), *_ZOO):
+for verb in ((), ("train",), ("variant",), ("saturate",), ("predict",), ("merge",), ("completion",), *_ZOO):
     write_help(verb)

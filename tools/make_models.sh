@@ -22,7 +22,7 @@ printf 'contig\tsplit\nI\ttrain\nII\ttrain\nIII\ttest\n' > pombe-splits.tsv
 recipe=(--context 400 --sampling biased --window 400 --batch-size 64 --rate 0.002 --warm-up 100 --weight-decay 0.05
     --average 0.999 --seed 1 --threads 1 --licence Apache-2.0)
 [ -e human-400 ] || basecast train --data human -O human-400 "${recipe[@]}" --samples-per-epoch 15360 --epochs 18
-[ -e pombe-400 ] || basecast train --data pombe -O pombe-400 "${recipe[@]}" --samples-per-epoch 15360 --epochs 6
+[ -e pombe-400 ] || basecast train --data pombe -O pombe-400 "${recipe[@]}" --samples-per-epoch 15360 --epochs 5
 
 for species in human pombe; do
     model=$species-400

@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from basecast.data.create import CreateSettings, create_data
+    from basecast.data.opening import open_split
+    from basecast.data.store import Dataset
+    from basecast.data.windows import Sampling
     from basecast.effects.annotate import annotate_variants
     from basecast.effects.output import OutputSettings, Summary
     from basecast.effects.precomputed import PrecomputedSettings
@@ -28,61 +32,102 @@ if TYPE_CHECKING:
     from basecast.inference.tuning import Tuning
     from basecast.prediction.predict import SiteSettings, SiteSummary, predict_sites
     from basecast.prediction.predictor import PredictSettings
+    from basecast.training.calibration import CalibrateSettings, calibrate
+    from basecast.training.distillation import TeachingSettings, teach
+    from basecast.training.evaluate import evaluate
+    from basecast.training.evaluation import EvaluateSettings, Evaluation
+    from basecast.training.loop import LoopSettings
+    from basecast.training.train import from_scratch, train
+    from basecast.training.transfer import TransferSettings, from_parent
     from basecast.zoo.catalogue import load_model
 
 _WHERE = {
     "Annotation": "genome.annotation",
     "BasecastError": "errors",
+    "CalibrateSettings": "training.calibration",
+    "CreateSettings": "data.create",
+    "Dataset": "data.store",
     "Engine": "inference.engine",
+    "EvaluateSettings": "training.evaluation",
+    "Evaluation": "training.evaluation",
     "Genome": "genome.reference",
     "InputError": "errors",
+    "LoopSettings": "training.loop",
     "OutputSettings": "effects.output",
     "PrecomputedSettings": "effects.precomputed",
     "PredictSettings": "prediction.predictor",
     "Request": "inference.request",
     "RunSettings": "inference.shards",
+    "Sampling": "data.windows",
     "SaturationSummary": "effects.saturate",
     "Scores": "effects.scores",
     "SiteSettings": "prediction.predict",
     "SiteSummary": "prediction.predict",
     "Summary": "effects.output",
+    "TeachingSettings": "training.distillation",
+    "TransferSettings": "training.transfer",
     "Tuning": "inference.tuning",
     "UsageError": "errors",
     "VariantSettings": "effects.scorer",
     "Wanted": "effects.saturate",
     "annotate_variants": "effects.annotate",
+    "calibrate": "training.calibration",
+    "create_data": "data.create",
+    "evaluate": "training.evaluate",
+    "from_parent": "training.transfer",
+    "from_scratch": "training.train",
     "load_model": "zoo.catalogue",
+    "open_split": "data.opening",
     "predict_sites": "prediction.predict",
     "saturate": "effects.saturate",
     "score_variants": "effects.scorer",
+    "teach": "training.distillation",
+    "train": "training.train",
 }
 
 __all__ = [
     "Annotation",
     "BasecastError",
+    "CalibrateSettings",
+    "CreateSettings",
+    "Dataset",
     "Engine",
+    "EvaluateSettings",
+    "Evaluation",
     "Genome",
     "InputError",
+    "LoopSettings",
     "OutputSettings",
     "PrecomputedSettings",
     "PredictSettings",
     "Request",
     "RunSettings",
+    "Sampling",
     "SaturationSummary",
     "Scores",
     "SiteSettings",
     "SiteSummary",
     "Summary",
+    "TeachingSettings",
+    "TransferSettings",
     "Tuning",
     "UsageError",
     "VariantSettings",
     "Wanted",
     "__version__",
     "annotate_variants",
+    "calibrate",
+    "create_data",
+    "evaluate",
+    "from_parent",
+    "from_scratch",
     "load_model",
+    "open_split",
     "predict_sites",
     "saturate",
     "score_variants",
+    "teach",
+    "train",
 ]
 
 

@@ -105,9 +105,9 @@ def test_two_processes_are_one(case: dict[str, Any], data: Path, tmp_path: Path)
 
 
 def test_in_parts_norms_meet_though_shares_differ(data: Path, tmp_path: Path) -> None:
-    settings = settings_of(**TWENTY.model_dump() | {"accumulate": 3})
+    settings = settings_of(**TWENTY.model_dump() | {"accumulate": 3, "epochs": 1})
     both = on_ranks(2, lambda rank: run_in(data, tmp_path / "two", settings))
-    assert [found["step"] for found in both] == [20, 20]
+    assert [found["step"] for found in both] == [5, 5]
     assert same_weights(both[0]["weights"], both[1]["weights"])
     assert all(torch.isfinite(x).all() for x in both[0]["weights"].values())
 

@@ -70,7 +70,7 @@ def test_numbers_are_those_of_the_network_on_every_known_base(data: Path, tmp_pa
     table = precision_recall_fscore_support(labels, p.argmax(axis=1), labels=[0, 1, 2], zero_division=np.nan)
     for number, label in ((1, "acceptor"), (2, "donor")):
         is_site = labels == number
-        expected = {f"top-{k:g}": top_k_accuracy(p[:, number], is_site, k) for k in (0.5, 1, 2, 4)}
+        expected = {f"top-{k:g}": top_k_accuracy(p[:, number], is_site, k) for k in (0.5, 1.0, 2.0, 4.0)}
         expected["auprc"] = average_precision_score(is_site, p[:, number])
         expected |= {name: table[i][number] for i, name in enumerate(("precision", "recall", "f1"))}
         expected["ece"] = expected_calibration_error(p[:, number], is_site)

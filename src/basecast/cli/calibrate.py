@@ -31,9 +31,9 @@ def calibrate(
     log_format: Messages = "text",
     command: Annotated[tuple[str, ...], Parameter(parse=False)] = ("basecast",),
 ) -> int:
-    """Make a model's probabilities honest: fit a temperature to held-out genes and write a new package.
+    """Make a model's probabilities honest by a temperature fitted to held-out genes.
 
-    The temperature minimises the negative log-likelihood of every labelled base. The new package's card tells the
+    The temperature, which is written in a new package, minimises the negative log-likelihood of every labelled base. The new package's card tells the
     calibration error, likelihood and Brier score before and after, on these genes and on the test genes. An
     interrupted run goes on where it stood when the same command is given again.
 

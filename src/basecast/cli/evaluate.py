@@ -31,9 +31,9 @@ def evaluate(
     log_format: Messages = "text",
     command: Annotated[tuple[str, ...], Parameter(parse=False)] = ("basecast",),
 ) -> int:
-    """Measure models on held-out genes: top-k, AUPRC, precision, recall, calibration, and how sure each number is.
+    """Measure models on held-out genes, and how sure each number is.
 
-    Whole records are run and every labelled base counts once. Intervals come from drawing records again; of several
+    Top-k accuracy, AUPRC, precision, recall and calibration, by genome, chromosome and kind of site. Whole records are run and every labelled base counts once. Intervals come from drawing records again; of several
     models each is also compared with the first on the same draws. An interrupted run goes on where it stood when the
     same command is given again.
 

@@ -208,6 +208,11 @@ def train(
     The epoch with the lowest loss on the whole validation split is kept. An interrupted run goes on where it stood when
     the same command is given again, to the same weights.
 
+    Example: basecast train --data data -O my-model --context 400
+
+    Example (an ensemble, with more windows around sites): basecast train --data data -O my-models --seeds 10,11,12
+    --sampling biased --average 0.999
+
     Parameters
     ----------
     data:
@@ -220,6 +225,8 @@ def train(
         Width of the network.
     licence:
         Of the weights, an SPDX identifier.
+    log_format:
+        Messages on standard error as text or as JSON lines.
     """
     from basecast.errors import UsageError
     from basecast.models.spliceai import published, spec

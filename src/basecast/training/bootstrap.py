@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 _LEVEL = 95.0
 
 
-def draws(sizes: Sequence[int], n: int, seed: int) -> Int[np.ndarray, "records 1+n"]:
+def draws(sizes: Sequence[int], n: int, seed: int) -> Int[np.ndarray, "records draws"]:
     """How often each record is counted: once in the first column, then in each of ``n`` draws.
 
     Args:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer
 from numpy.typing import NDArray
 
 from basecast.data.store import Sites
@@ -27,11 +27,11 @@ _COLUMNS: dict[str, str] = {
 class Found(NamedTuple):
     """Every site, with what the store knows of it and the probability that the model gives its class there."""
 
-    record: Int[np.ndarray, " sites"]
-    label: Int[np.ndarray, " sites"]
-    motif: Int[np.ndarray, " sites"]
-    intron: Int[np.ndarray, " sites"]
-    place: Int[np.ndarray, " sites"]
+    record: Integer[np.ndarray, " sites"]
+    label: Integer[np.ndarray, " sites"]
+    motif: Integer[np.ndarray, " sites"]
+    intron: Integer[np.ndarray, " sites"]
+    place: Integer[np.ndarray, " sites"]
     probability: Float[np.ndarray, " sites"]
 
 
@@ -56,7 +56,7 @@ class Tally:
         self,
         record: int,
         probabilities: Float[np.ndarray, "positions classes"],
-        labels: Int[np.ndarray, " positions"],
+        labels: Integer[np.ndarray, " positions"],
         valid: Bool[np.ndarray, " positions"],
         sites: Sites,
     ) -> None:

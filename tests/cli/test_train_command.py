@@ -296,6 +296,20 @@ def test_another_run_is_told_from_this_one(train: Train, tmp_path: Path, monkeyp
 # ---- kill -9
 
 
+def words_of(data: Path, target: Path) -> list[str]:
+    options = ("--average", 0.9, "--checkpoint-every", 1e-9)
+    words = ["train", "--data", data, "-O", target, "--device", "cpu", *SMALL, *options]
+    return [str(word) for word in words]
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of the run that nobody killed."""
+    target = tmp_path_factory.mktemp("whole") / "m"
+    assert main(words_of(data, target)) == 0
+    return target
+
+
 def _dies(words: list[str], place: str, step: int) -> None:
     """The command line in a process that kills itself."""
     own = getattr(Loop, place)
@@ -311,27 +325,25 @@ def _dies(words: list[str], place: str, step: int) -> None:
 
 @pytest.mark.parametrize(
     ("place", "step"),
-    [("_losses", 3), ("_step", 7), ("_end_epoch", 1), ("validate", 7), ("_places", 1), ("_save", 2)],
-    ids=lambda value: str(value),
+    [("_losses", 3), ("_step", 7), ("_end_epoch", 1), ("_places", 7), ("_save", 2)],
+    ids=["in a step", "in the second epoch", "between epochs", "in validation", "as it is saved"],
 )
 def test_after_kill_9_the_same_command_ends_at_the_same_weights(
-    place: str, step: int, train: Train, data: Path, tmp_path: Path
+    place: str, step: int, whole: Path, data: Path, tmp_path: Path
 ) -> None:
-    options = ("--average", 0.9, "--checkpoint-every", 1e-9)
-    words = ["train", "--data", data, "-O", tmp_path / "m", "--device", "cpu", *SMALL, *options]
-    child = multiprocessing.get_context("fork").Process(target=_dies, args=([str(w) for w in words], place, step))
+    words = words_of(data, tmp_path / "m")
+    child = multiprocessing.get_context("fork").Process(target=_dies, args=(words, place, step))
     child.start()
     child.join(60)
     assert child.exitcode == -signal.SIGKILL
     assert not (tmp_path / "m").exists()
-    assert train(*options).code == 0
-    assert train(*options, "-O", tmp_path / "whole").code == 0
-    assert weights_in(tmp_path / "m") == weights_in(tmp_path / "whole")
-    metrics = [tmp_path / name / "training" / "metrics-1.jsonl" for name in ("m", "whole")]
+    assert main(words) == 0
+    assert weights_in(tmp_path / "m") == weights_in(whole)
+    metrics = [folder / "training" / "metrics-1.jsonl" for folder in (tmp_path / "m", whole)]
     for kind in ("step", "epoch"):
         mine, theirs = ([{**line, "seconds": 0} for line in metrics_of(path, kind)] for path in metrics)
         assert mine == theirs
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "whole"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m"]
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # on a machine of one core
