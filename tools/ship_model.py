@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,16 +86,28 @@ On the held-out test split: {data["positions"]:,} bases of {data["records"]:,} g
 
 {table(document)}
 
-Made with `tools/make_models.sh`; `{document["command"]}`.
+By `{document["command"]}`.
 """
     half = package.spec.reach.left if package.spec.reach.kind == "local" else 0
     purpose = _PURPOSE.format(use=_USES[package.spec.species], half=half)
     told = notes_of((options.package / CARD).read_text())
     extra = {
-        str(path.relative_to(options.package)): path.read_bytes()
-        for path in options.package.rglob("*.png")
-        if path.stat().st_size < 200_000
+        path.relative_to(options.package).as_posix(): path.read_bytes()
+        for folder in ("training", "calibration")
+        for path in sorted((options.package / folder).glob("*"))
     }
+    spec = package.spec  # the package before calibration is no parent of its own
+    known = spec.provenance.model_copy(
+        update={
+            "command": "tools/make_models.sh DATA",
+            "note": "trained by the basecast project from random weights; not a medical device",
+            "sources": {name: x for name, x in spec.provenance.sources.items() if not name.endswith("(package)")},
+        }
+    )
+    spec = spec.model_copy(
+        update={"parents": tuple(name for name in spec.parents if name != spec.name), "provenance": known}
+    )
+    package = replace(package, spec=spec)
     if why := ship(options.out, package, f"{purpose}\n{told}\n\n{measured}", extra, device="cpu"):
         raise SystemExit(why)
 

@@ -334,7 +334,7 @@ def test_after_kill_9_the_same_command_ends_at_the_same_weights(
     words = words_of(data, tmp_path / "m")
     child = multiprocessing.get_context("fork").Process(target=_dies, args=(words, place, step))
     child.start()
-    child.join(60)
+    child.join(240)
     assert child.exitcode == -signal.SIGKILL
     assert not (tmp_path / "m").exists()
     assert main(words) == 0

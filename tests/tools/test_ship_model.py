@@ -55,7 +55,9 @@ def test_the_card_tells_purpose_training_and_numbers(
     assert "sees 200 bases on each" in card
     assert "| top-1L | 0.625 (0.500 to 0.750) | 0.625 (0.500 to 0.750) |" in card
     assert "12,345 bases of 3 genes" in card
-    assert load_package(tmp_path / "out").digest == load_model("human-400").digest
+    made = load_package(tmp_path / "out")
+    assert made.weights_digest == load_model("human-400").weights_digest
+    assert made.spec.parents == ()
 
 
 def test_numbers_of_another_model_are_refused(

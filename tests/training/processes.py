@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-LIMIT = 60
+LIMIT = 240
 """Seconds until a process counts as stuck."""
 
 

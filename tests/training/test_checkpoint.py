@@ -102,7 +102,7 @@ def test_a_file_system_that_takes_half_of_it_is_told_too(tmp_path: Path) -> None
     limit = path.stat().st_size // 2
     child = multiprocessing.get_context("fork").Process(target=_save_within, args=(path, limit))
     child.start()
-    child.join(60)
+    child.join(240)
     assert child.exitcode == 3
     assert State.load(path).step == 7
     assert [path.name for path in tmp_path.iterdir()] == ["a.checkpoint"]

@@ -163,7 +163,7 @@ def test_where_a_process_is_killed_the_other_says_so_and_the_run_goes_on(data: P
 
     began = time.monotonic()
     told, silent = on_ranks(2, dying)
-    assert time.monotonic() - began < 45
+    assert time.monotonic() - began < 120  # seconds; a machine may be busy
     assert silent is None
     assert isinstance(told, BasecastError)
     assert "another process of this training has ended" in str(told)

@@ -33,9 +33,9 @@ def calibrate(
 ) -> int:
     """Make a model's probabilities honest by a temperature fitted to held-out genes.
 
-    The temperature, which is written in a new package, minimises the negative log-likelihood of every labelled base. The new package's card tells the
-    calibration error, likelihood and Brier score before and after, on these genes and on the test genes. An
-    interrupted run goes on where it stood when the same command is given again.
+    The temperature, which is written in a new package, minimises the negative log-likelihood of every labelled base.
+    The package's card tells the calibration error, likelihood and Brier score before and after, on these genes and on
+    the test genes. An interrupted run goes on where it stood when the same command is given again.
 
     Example: basecast calibrate -m my-model -d data -O my-model-calibrated
 

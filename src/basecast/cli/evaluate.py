@@ -33,9 +33,10 @@ def evaluate(
 ) -> int:
     """Measure models on held-out genes, and how sure each number is.
 
-    Top-k accuracy, AUPRC, precision, recall and calibration, by genome, chromosome and kind of site. Whole records are run and every labelled base counts once. Intervals come from drawing records again; of several
-    models each is also compared with the first on the same draws. An interrupted run goes on where it stood when the
-    same command is given again.
+    Top-k accuracy, AUPRC, precision, recall and calibration, by genome, chromosome and kind of site. Whole records are
+    run and every labelled base counts once. Intervals come from drawing records again; of several models each is also
+    compared with the first on the same draws. An interrupted run goes on where it stood when the same command is given
+    again.
 
     Example: basecast evaluate -m human-400 -d data -O evaluation
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
+from basecast.data.splice_labels import GENE, genes_of
 from basecast.errors import InputError
 from basecast.genome.annotation import Annotation, Selection, Transcripts
 from basecast.genome.reference import Genome
@@ -22,11 +23,14 @@ class Chosen:
 
     Attributes:
         annotation: the transcripts.
+        spliced: the genes of the file that have an intron, chosen or not, as `genes_of` has them; each from the first
+            to the last base of its spliced transcripts.
         biotypes: theirs, as they were asked for; empty = any.
         left_out: reason -> how many.
     """
 
     annotation: Annotation
+    spliced: pl.DataFrame
     biotypes: tuple[str, ...]
     left_out: Counter[str] = field(default_factory=Counter)
 
@@ -34,6 +38,10 @@ class Chosen:
     def table(self) -> pl.DataFrame:
         """The columns of `transcripts.SCHEMA`."""
         return self.annotation.transcripts.table
+
+    def spliced_but(self, genes: pl.DataFrame) -> pl.DataFrame:
+        """Those genes of ``spliced`` that no row of ``genes`` is."""
+        return self.spliced.join(genes, on=GENE, how="anti", maintain_order="left")
 
 
 def choose(
@@ -56,19 +64,21 @@ def choose(
     """
     read = Annotation.read(path, transcripts=transcripts, canonical_tag=canonical_tag)
     left_out = Counter({f"transcripts: {why}": n for why, n in read.left_out.items()})
+    every = read if transcripts == "all" else Annotation.read(path, transcripts="all")
     if transcripts == "mane":
-        every = Annotation.read(path, transcripts="all").transcripts.table["gene"].n_unique()
-        left_out["genes without a MANE transcript"] = every - read.transcripts.table["gene"].n_unique()
+        n_all, n_mane = (some.transcripts.table["gene"].n_unique() for some in (every, read))
+        left_out["genes without a MANE transcript"] = n_all - n_mane
     placed = read.on(genome.contigs)
     if not len(placed.transcripts):
         raise InputError(genome.contigs.describe_unknown(next(iter(placed.unplaced), ""), str(path), "a text editor"))
     left_out["transcripts on contigs that the genome lacks"] = sum(placed.unplaced.values())
     placed.check_ends(genome)
+    spliced = genes_of(every.on(genome.contigs).transcripts.table.filter(pl.col("exon_start").list.len() > 1))
     table = placed.transcripts.table
     there = table["biotype"].unique().to_list()
     wanted = tuple(biotype.replace("-", "_") for biotype in biotypes) or tuple(set(CODING) & set(there)) or ("all",)
     if "all" in wanted:
-        return Chosen(placed, (), +left_out)
+        return Chosen(placed, spliced, (), +left_out)
     kept = table.filter(pl.col("biotype").is_in(wanted))
     if kept.is_empty():
         raise InputError(
@@ -76,4 +86,4 @@ def choose(
         )
     others = table.filter(~pl.col("biotype").is_in(wanted))["biotype"].value_counts(sort=True)
     left_out |= Counter({f"transcripts of biotype {name or 'unknown'}": n for name, n in others.iter_rows()})
-    return Chosen(replace(placed, transcripts=Transcripts(kept)), tuple(sorted(wanted)), +left_out)
+    return Chosen(replace(placed, transcripts=Transcripts(kept)), spliced, tuple(sorted(wanted)), +left_out)

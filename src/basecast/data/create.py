@@ -13,13 +13,14 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pydantic import Field
 
 from basecast import __version__
 from basecast.data import homology, openspliceai
 from basecast.data.chosen import choose
 from basecast.data.contig_groups import ContigGroups
-from basecast.data.create_report import CreateReport, counts_of, motif_counts, split_reports
+from basecast.data.create_report import CreateReport, counts_of, motif_counts, mostly_masked, split_reports
 from basecast.data.create_splits import Rule, Split, paralogs, split_of, split_table, told
 from basecast.data.labelled import Labelled, labelled
 from basecast.data.splice_labels import Bodies, genes_of, loci_of, offsets_of, unknown_of
@@ -28,6 +29,7 @@ from basecast.data.writer import Writer
 from basecast.errors import UsageError
 from basecast.files import named_errors, remove_left_overs, sha256_of, whole_file
 from basecast.genome.annotation import Annotation, Selection
+from basecast.genome.intervals import merged
 from basecast.genome.reference import Genome
 from basecast.genome.sequence import N, reverse_complement
 from basecast.spec.model import Frozen
@@ -85,7 +87,8 @@ def create_data(
     """Write ``train.h5``, ``validation.h5``, ``test.h5``, ``splits.tsv`` and ``report.json`` into a folder.
 
     OpenSpliceAI's layout has ``dataset_train.h5`` and its like; what ``remove_paralogs`` leaves out is in
-    ``removed_paralogs.tsv``.
+    ``removed_paralogs.tsv``. Where a locus overlaps a gene of the annotation that was left out and has introns, its bases
+    have no label.
 
     Args:
         reference: FASTA or 2bit.
@@ -160,7 +163,8 @@ def create_data(
         sources=_digests(reference, annotation, mask_annotation, split_list, contig_groups, contig_aliases),
         settings=settings.model_dump(mode="json", exclude={"overwrite"}),
     )
-    bodies = None if mask_annotation is None else _bodies(mask_annotation, genome)
+    left_out = Bodies(chosen.spliced_but(loci.genes))
+    masks = None if mask_annotation is None else _bodies(mask_annotation, genome)
     missing = [name for i, name in enumerate(SPLITS) if not (split.of_loci == i).any()]
     named = openspliceai.file_name if settings.layout == "openspliceai" else "{}.h5".format
     with named_errors(folder), contextlib.ExitStack() as files:
@@ -170,7 +174,9 @@ def create_data(
         for name in (*names.values(), *tables, "report.json"):
             remove_left_overs(folder / name)
             paths[name] = files.enter_context(whole_file(folder / name))
-        seen = _write({i: paths[name] for i, name in names.items()}, header, examples, split, genome, bodies, progress)
+        seen = _write(
+            {i: paths[name] for i, name in names.items()}, header, examples, split, genome, left_out, masks, progress
+        )
         for name, table in tables.items():
             table.write_csv(paths[name], separator="\t", float_precision=4)
         report = CreateReport(
@@ -189,7 +195,12 @@ def create_data(
             largest_cluster=split.largest,
             left_out=dict(+chosen.left_out),
             splits=split_reports(loci, examples.labels, split.of_loci, seen),
-            notes=(*examples.notes, *(f"there is no gene in {name}" for name in missing)),
+            notes=(
+                *examples.notes,
+                *split.notes,
+                *mostly_masked(loci, seen[:, 1]),
+                *(f"there is no gene in {name}" for name in missing),
+            ),
             seconds=time.monotonic() - began,
             **counts_of(loci, examples.labels, split.of_loci >= 0),
         )
@@ -238,11 +249,12 @@ def _write(
     examples: Labelled,
     split: Split,
     genome: Genome,
-    bodies: Bodies | None,
+    left_out: Bodies,
+    masks: Bodies | None,
     progress: Progress | None,
-) -> dict[int, tuple[int, int]]:
-    """Write the records of each split to its path; for each its bases that are N and that are masked."""
-    seen = {i: np.zeros(2, dtype=np.int64) for i in paths}
+) -> NDArray[np.int64]:
+    """Write the records of each split to its path; of each its bases that are N and that are masked, (records, 2)."""
+    seen = np.zeros((examples.placed.height, 2), dtype=np.int64)
     labels, genes = examples.labels, examples.loci.genes
     genes_at = offsets_of(genes["locus"], examples.placed.height)
     done, total = 0, int((examples.placed["end"] - examples.placed["start"]).sum())
@@ -254,25 +266,24 @@ def _write(
             writers.enter_context(writer_of[i])
         for locus, row in enumerate(examples.placed.iter_rows(named=True)):
             contig, strand, start, end = row["contig"], row["strand"], row["start"], row["end"]
-            index = int(split.of_loci[locus])
             sites = Sites(*(column[slice(*labels.offsets[locus : locus + 2])] for column in labels.sites))
-            unknown = None
-            if bodies is not None:
-                own = genes[genes_at[locus] : genes_at[locus + 1]]
-                unknown = unknown_of(bodies.others(contig, strand, start, end, own), row, sites)
-                seen[index][1] += (unknown[:, 1] - unknown[:, 0]).sum()
+            others = left_out.others(contig, strand, start, end)
+            if masks is not None:
+                others += masks.others(contig, strand, start, end, genes[genes_at[locus] : genes_at[locus + 1]])
+            unknown = unknown_of(list(merged(others)), row, sites)
             tokens = genome.tokens(contig, start - header.flank, end + header.flank)
-            seen[index][0] += (tokens[header.flank : header.flank + end - start] == N).sum()
+            unread = (tokens[header.flank : header.flank + end - start] == N).sum()
+            seen[locus] = unread, (unknown[:, 1] - unknown[:, 0]).sum()
             record = Record(
                 group=str(split.clusters[locus]), **{name: row[name] for name in Record._fields if name in row}
             )
-            writer_of[index].add(
+            writer_of[int(split.of_loci[locus])].add(
                 record,
                 tokens if strand == "+" else reverse_complement(tokens),
                 {SPLICE: sites},
-                None if unknown is None else {SPLICE: unknown},
+                {SPLICE: unknown},
             )
             done += end - start
             if progress:
                 progress(done, total)
-    return {i: (int(n), int(masked)) for i, (n, masked) in seen.items()}
+    return seen

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -11,6 +9,7 @@ from pydantic import Field
 
 from basecast.data.splice_labels import Labels, Loci
 from basecast.data.store import MOTIFS, SPLITS
+from basecast.errors import counted
 from basecast.spec.model import Frozen
 from basecast.spec.splice import ACCEPTOR, DONOR
 
@@ -77,12 +76,22 @@ def motif_counts(introns: pl.DataFrame) -> dict[str, int]:
 
 
 def split_reports(
-    loci: Loci, labels: Labels, splits: NDArray[np.int64], seen: Mapping[int, tuple[int, int]]
+    loci: Loci, labels: Labels, splits: NDArray[np.int64], seen: NDArray[np.int64]
 ) -> dict[str, SplitReport]:
-    """For each split that has loci its numbers; ``seen`` has bases that are N and that are masked."""
-    return {
-        SPLITS[split]: SplitReport(
-            **counts_of(loci, labels, splits == split), n_bases=seen[split][0], masked_bases=seen[split][1]
-        )
-        for split in np.unique(splits).tolist()
-    }
+    """For each split that has loci its numbers; ``seen`` has of each locus bases that are N and that are masked."""
+    reports = {}
+    for split in np.unique(splits).tolist():
+        n_bases, masked = seen[splits == split].sum(axis=0).tolist()
+        counts = counts_of(loci, labels, splits == split)
+        reports[SPLITS[split]] = SplitReport(**counts, n_bases=n_bases, masked_bases=masked)
+    return reports
+
+
+def mostly_masked(loci: Loci, masked: NDArray[np.int64]) -> tuple[str, ...]:
+    """A note where loci have no label on more than 90 % of their bases."""
+    share = masked / (loci.table["end"] - loci.table["start"]).to_numpy()
+    names = loci.table["genes"].filter(pl.Series(share > 0.9))
+    if names.is_empty():
+        return ()
+    said = "; ".join(names.head(5)) + ("; ..." if len(names) > 5 else "")
+    return (f"{counted(len(names), 'record')} with more than 90% of the bases masked, being in other genes ({said})",)

@@ -19,6 +19,9 @@ from basecast.genome.reference import Genome
 Rule = Literal["homology", "overlap", "spliceai-human"]
 
 
+DRAWN = "validation is a tenth of train by genes that overlap; paralogs may stand on both sides"
+
+
 class Split(NamedTuple):
     """Where loci go."""
 
@@ -28,10 +31,11 @@ class Split(NamedTuple):
     """The share of sites that the largest cluster has."""
     alike: Sequence[homology.Alike]
     """Pairs of genes, by row; empty where they were not asked for."""
+    notes: tuple[str, ...] = ()
 
     def only(self, loci: NDArray[np.int64]) -> Split:
         """Of some loci, in their order; the pairs are gone."""
-        return Split(splits.renumbered(self.clusters[loci]), self.of_loci[loci], self.largest, ())
+        return Split(splits.renumbered(self.clusters[loci]), self.of_loci[loci], self.largest, (), self.notes)
 
 
 def told(
@@ -76,19 +80,26 @@ def split_of(
     is_told = "split" in loci.genes.columns
     by_homology = by_homology and not is_told
     alike: Sequence[homology.Alike] = ()
-    if by_homology or find_alike:
+    notes: tuple[str, ...] = ()
+
+    def find(first: NDArray[np.bool_] | None = None) -> list[homology.Alike]:
         exons = homology.exons_of(examples.transcripts, loci.genes, genome)
-        alike = homology.similar(exons, min_identity=min_identity, min_coverage=min_coverage)
+        return homology.similar(exons, first, min_identity=min_identity, min_coverage=min_coverage)
+
     if by_homology:
+        alike = find()
         clusters = splits.tied(clusters, ((locus[pair.a], locus[pair.b]) for pair in alike))
     if is_told:
         of_loci = loci.genes.unique("locus", keep="first").sort("locus")["split"].to_numpy()
         if not (of_loci == splits.VALIDATION).any():
             of_loci = splits.with_validation(of_loci, clusters, weights, seed)
+            notes = (DRAWN,)
     else:
         of_loci = splits.by_size(clusters, weights, splits.SHARES, seed)
+    if find_alike and not by_homology:
+        alike = find(of_loci[locus] == splits.TRAIN)
     sizes = np.bincount(clusters, weights=n_sites)
-    return Split(clusters, of_loci, float(sizes.max() / max(sizes.sum(), 1)), alike)
+    return Split(clusters, of_loci, float(sizes.max() / max(sizes.sum(), 1)), alike, notes)
 
 
 def paralogs(examples: Labelled, split: Split) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from basecast.data.splice_labels import connected
+from basecast.data.splice_labels import GENE, connected
 from basecast.errors import BasecastError, UsageError
 from basecast.genome.reference import Genome
 from basecast.genome.sequence import Tokens, decode, reverse_complement
@@ -47,9 +47,9 @@ def require_mappy() -> Any:
 
 def exons_of(transcripts: pl.DataFrame, genes: pl.DataFrame, genome: Genome) -> Iterator[Tokens]:
     """For each gene the bases that are exonic in any of its transcripts, as they are read."""
-    rows = genes.select("gene", "contig", "strand").with_row_index("row")
+    rows = genes.select(GENE).with_row_index("row")
     parts = (
-        transcripts.join(rows, on=["gene", "contig", "strand"])
+        transcripts.join(rows, on=GENE)
         .select("row", start="exon_start", end="exon_end")
         .explode("start", "end")
     )

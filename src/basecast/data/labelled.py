@@ -9,7 +9,7 @@ import polars as pl
 from basecast.data.chosen import Chosen
 from basecast.data.contig_groups import ContigGroups
 from basecast.data.create_report import motif_counts
-from basecast.data.splice_labels import Labels, Loci, introns_of, motifs_of, sites_of
+from basecast.data.splice_labels import GENE, Labels, Loci, introns_of, motifs_of, sites_of
 from basecast.errors import InputError, counted
 from basecast.genome.annotation import Annotation
 from basecast.genome.reference import Genome
@@ -46,8 +46,7 @@ def labelled(
     Raises:
         InputError: there is no intron, or under half of them have a splice motif.
     """
-    key = ["gene", "contig", "strand"]
-    transcripts = chosen.table.join(loci.genes, on=key, how="semi", maintain_order="left")
+    transcripts = chosen.table.join(loci.genes, on=GENE, how="semi", maintain_order="left")
     introns = introns_of(transcripts, loci.genes)
     if introns.is_empty():
         raise InputError(
@@ -59,7 +58,7 @@ def labelled(
     if canonical_motifs_only:
         chosen.left_out["introns without a splice motif"] = int((introns["motif"] == 0).sum())
         introns = introns.filter(pl.col("motif") > 0)
-    spliced = transcripts.filter(pl.col("exon_start").list.len() > 1).select(key).unique().height
+    spliced = transcripts.filter(pl.col("exon_start").list.len() > 1).select(GENE).unique().height
     labels = sites_of(introns, loci.table)
     without = loci.genes.height - spliced
     return Labelled(loci, groups.placed(loci.table), transcripts, introns, labels, without, notes)

@@ -21,10 +21,14 @@ from basecast.genome.transcripts import Positions
 from basecast.spec.splice import ACCEPTOR, DONOR
 
 
+GENE = ("gene", "contig", "strand")
+"""What tells a gene from every other of its file."""
+
+
 class Loci(NamedTuple):
     """Genes, and the loci they form.
 
-    ``genes``: gene (as the transcripts number it), contig, strand, start, end, id, name, locus.
+    ``genes``: gene (as the transcripts number it), contig, strand, start, end, id, name, locus; sorted by locus.
     ``table``: contig, strand, start, end, genes (names, joined by commas); by contig as the genome has them, and start.
     """
 
@@ -57,7 +61,7 @@ def connected(groups: NDArray[np.int64], starts: Positions, ends: Positions) -> 
 def genes_of(transcripts: pl.DataFrame) -> pl.DataFrame:
     """The genes of transcripts: gene, contig, strand, start, end, id, name."""
     name = pl.col("gene_name").first()
-    return transcripts.group_by("gene", "contig", "strand", maintain_order=True).agg(
+    return transcripts.group_by(*GENE, maintain_order=True).agg(
         pl.col("start").min(), pl.col("end").max(), id=pl.col("gene_id").first(), name=name
     )
 
@@ -82,6 +86,8 @@ def loci_of(genes: pl.DataFrame, contigs: Sequence[str]) -> Loci:
         .with_columns(pl.col("locus").cast(pl.Int64))
     )
     genes = genes.join(table.select("component", "locus"), on="component", maintain_order="left")
+    # a strand's locus may go on past the start of the other strand's: by start alone the genes of both alternate
+    genes = genes.sort("locus", maintain_order=True)
     return Loci(genes.drop("rank", "component"), table.drop("rank", "component", "locus"))
 
 
@@ -90,7 +96,7 @@ def introns_of(transcripts: pl.DataFrame, genes: pl.DataFrame) -> pl.DataFrame:
     n = pl.col("exon_start").list.len().cast(pl.Int64)
     spliced = (
         transcripts.filter(n > 1)
-        .join(genes.select("gene", "contig", "strand", "locus"), on=["gene", "contig", "strand"], maintain_order="left")
+        .join(genes.select(*GENE, "locus"), on=GENE, maintain_order="left")
         .select(
             "locus",
             minus=pl.col("strand") == "-",
@@ -197,14 +203,17 @@ class Bodies:
         self._parts: Mapping[tuple[object, ...], pl.DataFrame] = parts
         self._reach = {key: np.maximum.accumulate(part["end"].to_numpy()) for key, part in parts.items()}
 
-    def others(self, contig: str, strand: str, start: int, end: int, genes: pl.DataFrame) -> list[tuple[int, int]]:
-        """Ascending stretches of [start, end) in the bodies of genes that no row of ``genes`` means by id or name."""
+    def others(self, contig: str, strand: str, start: int, end: int, genes: pl.DataFrame | None = None) -> list[tuple[int, int]]:
+        """Ascending stretches of [start, end) in the bodies of genes that no row of ``genes`` means by id or name.
+
+        Without ``genes``: in any body.
+        """
         part = self._parts.get((contig, strand))
         if part is None:
             return []
         low = int(self._reach[contig, strand].searchsorted(start, side="right"))
         high = int(part["start"].to_numpy().searchsorted(end, side="left"))
-        own = (set(genes["id"]) | set(genes["name"])) - {"", None}
+        own = set() if genes is None else (set(genes["id"]) | set(genes["name"])) - {"", None}
         hits = [
             (max(a, start), min(b, end))
             for a, b, *names in part[low:high].select("start", "end", "id", "name").iter_rows()

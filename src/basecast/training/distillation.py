@@ -14,6 +14,7 @@ from pydantic import Field
 
 import basecast
 from basecast.data.opening import open_split
+from basecast.data.openspliceai import OpenSpliceAIShards
 from basecast.data.store import Dataset, Header
 from basecast.data.writer import Writer
 from basecast.errors import InputError, UsageError
@@ -105,7 +106,7 @@ def teach(
     if len(data) != 1:
         raise UsageError("a teacher is asked about one dataset at a time: distil on each, or make one of them")
     source, validation = open_split(data[0], "train"), open_split(data[0], "validation")
-    if not isinstance(source, Dataset) or not isinstance(validation, Dataset):
+    if isinstance(source, OpenSpliceAIShards) or isinstance(validation, OpenSpliceAIShards):  # each is a Dataset
         raise UsageError(f"{data[0]} is of another layout: give a folder of 'basecast create-data'")
     output = teacher.spec.outputs[0]
     words = {"teacher": teacher.digest, "data": source.digest, **settings.model_dump(mode="json")}

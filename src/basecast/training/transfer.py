@@ -25,7 +25,7 @@ from basecast.zoo.package import Package
 class TransferSettings(Frozen):
     """What of the parent's weights is trained, and how freely."""
 
-    last_units: int | None = Field(None, ge=0, description="train the head and so many units before it; None is all")
+    last_units: int | None = Field(None, ge=0, description="train the head and so many of the last units; None is all")
     layer_decay: float = Field(
         1.0, gt=0, le=1, description="factor of the learning rate from each unit to the one before"
     )
@@ -87,7 +87,7 @@ def from_parent(parent: Package, spec: ModelSpec, settings: TransferSettings) ->
 
 
 def groups(network: Network, decay: float) -> list[dict[str, Any]]:
-    """Trainable parameters by unit, each with its factor of the learning rate; head and connections have 1."""
+    """Trainable parameters by unit, each with its factor of the learning rate; what is in no unit has 1."""
     stages = [stage for stage in network.stages() if isinstance(stage, nn.Module)]
     by_unit = [[p for p in stage.parameters() if p.requires_grad] for stage in stages]
     inside = {id(p) for unit in by_unit for p in unit}
@@ -110,21 +110,22 @@ def distance(network: Network, strength: float) -> Penalty:
 
 
 def _freeze(network: Network, last_units: int | None, name: str) -> None:
-    """Freeze all units but the last; their norms keep their statistics too."""
+    """Freeze all but the head and the last units; the norms of the others keep their statistics too."""
     if last_units is None:
         return
     stages = [stage for stage in network.stages() if isinstance(stage, nn.Module)]
     if not stages or last_units > len(stages):
         raise UsageError(f"{name} has {counted(len(stages), 'unit')}: train at most so many of the last")
-    for stage in stages[: len(stages) - last_units]:
-        stage.requires_grad_(False)
-        for module in stage.modules():
-            if isinstance(module, Norm):
-                module.is_frozen = True
+    head, trained = _head(network), {id(p) for stage in stages[len(stages) - last_units :] for p in stage.parameters()}
+    for weight, p in network.named_parameters():
+        p.requires_grad_(weight in head or id(p) in trained)
+    for module in network.modules():
+        if isinstance(module, Norm):
+            module.is_frozen = id(module.weight) not in trained
 
 
 def _head(network: Network) -> set[str]:
-    """Names of the head's weights: those that neither a unit nor the embedding's connections own."""
+    """Names of the head's weights."""
     return {name for name, _ in network.named_parameters() if name.split(".")[0] in network.head_modules}
 
 
