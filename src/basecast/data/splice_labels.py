@@ -203,7 +203,9 @@ class Bodies:
         self._parts: Mapping[tuple[object, ...], pl.DataFrame] = parts
         self._reach = {key: np.maximum.accumulate(part["end"].to_numpy()) for key, part in parts.items()}
 
-    def others(self, contig: str, strand: str, start: int, end: int, genes: pl.DataFrame | None = None) -> list[tuple[int, int]]:
+    def others(
+        self, contig: str, strand: str, start: int, end: int, genes: pl.DataFrame | None = None
+    ) -> list[tuple[int, int]]:
         """Ascending stretches of [start, end) in the bodies of genes that no row of ``genes`` means by id or name.
 
         Without ``genes``: in any body.

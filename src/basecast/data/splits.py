@@ -111,21 +111,31 @@ def spliceai_human(genes: pl.DataFrame) -> Splits:
     return genes["chromosome"].replace_strict(split_of, return_dtype=pl.Int64).to_numpy()
 
 
+class _Told(NamedTuple):
+    """A line of a split list; without a gene it stands for a whole contig or source chromosome."""
+
+    line: int
+    gene: str
+    contig: str
+    span: tuple[int, int] | None
+    split: int
+
+
 class SplitList(NamedTuple):
-    """What a file says: the split of a gene (contig or empty, name) and of a contig or chromosome."""
+    """What a file says of the split of genes and contigs."""
 
     path: Path
-    genes: dict[tuple[str, str], int]
-    contigs: dict[str, int]
+    rows: list[_Told]
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> SplitList:
         """A table with tabs and a header line that has ``split`` and ``gene`` or ``contig``, as ``splits.tsv`` has.
 
-        A row without a gene stands for a whole contig or source chromosome.
+        A row without a gene stands for a whole contig or source chromosome. ``start`` and ``end`` tell genes of one
+        name apart.
 
         Raises:
-            InputError: the file cannot be read, lacks a column, has a malformed line, or contradicts itself.
+            InputError: the file cannot be read, lacks a column, or has a malformed line.
         """
         path = Path(path)
         lines = text_lines(path, "the split list")
@@ -135,8 +145,7 @@ class SplitList(NamedTuple):
                 f"the split list {path} needs a header line with the columns split and gene, or split and contig, "
                 f"separated by tabs; it has {', '.join(columns) or 'none'}"
             )
-        genes: dict[tuple[str, str], int] = {}
-        contigs: dict[str, int] = {}
+        rows = []
         for number, line in enumerate(lines[1:], 2):
             if not line.strip():
                 continue
@@ -147,28 +156,49 @@ class SplitList(NamedTuple):
                     f"line {number} of {path} ({line[:60]!r}) needs a gene or a contig, and as split one of "
                     f"{', '.join(SPLITS)}: mend it"
                 )
-            index = SPLITS.index(split)
-            told = genes.setdefault((contig, name), index) if name else contigs.setdefault(contig, index)
-            if told != index:
-                raise InputError(f"line {number} of {path} puts {name or contig} into {split}, an earlier one did not")
-        return cls(path, genes, contigs)
+            start, end = row.get("start", ""), row.get("end", "")
+            span = (int(start), int(end)) if start.isdecimal() and end.isdecimal() else None
+            rows.append(_Told(number, name, contig, span, SPLITS.index(split)))
+        return cls(path, rows)
 
     def of(self, genes: pl.DataFrame, genome: Genome) -> Splits:
-        """The split of each gene (contig, chromosome, id, name): by its row, else that of its contig or chromosome.
+        """The split of each gene (contig, chromosome, start, end, id, name).
+
+        That of the row with its name and place, else with its name, else of its contig or chromosome.
 
         Raises:
-            InputError: the list names no gene of these.
+            InputError: the list names no gene of these, contradicts itself, or does not tell genes of a name apart.
         """
-        known = {(genome.resolve(contig) or contig, name): split for (contig, name), split in self.genes.items()}
-        contigs = {genome.resolve(contig) or contig: split for contig, split in self.contigs.items()}
+        known: dict[tuple[str, str, tuple[int, int] | None], int] = {}
+        of_name: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+        contigs: dict[str, int] = {}
         chromosomes = ContigNames(genes["chromosome"].unique(maintain_order=True))
-        contigs |= {name: split for told, split in self.contigs.items() if (name := chromosomes.resolve(told))}
+        for row in self.rows:
+            contig = genome.resolve(row.contig) or row.contig
+            if row.gene:
+                told = {known.setdefault((contig, row.gene, row.span), row.split)}
+                of_name[contig, row.gene].add(row.split)
+            else:
+                places = {contig, chromosomes.resolve(row.contig) or contig}
+                told = {contigs.setdefault(place, row.split) for place in places}
+            if told != {row.split}:
+                raise InputError(
+                    f"line {row.line} of {self.path} puts {row.gene or row.contig} into {SPLITS[row.split]}, an earlier "
+                    "one did not"
+                )
         splits = np.full(genes.height, -1)
-        for i, (contig, chromosome, *names) in enumerate(
-            genes.select("contig", "chromosome", "id", "name").iter_rows()
+        for i, (contig, chromosome, start, end, *names) in enumerate(
+            genes.select("contig", "chromosome", "start", "end", "id", "name").iter_rows()
         ):
             keys = [(place, name) for place in (contig, "") for name in names]
-            rows = [known[key] for key in keys if key in known]
+            rows = [known[*key, span] for span in ((start, end), None) for key in keys if (*key, span) in known]
+            if not rows and (said := next((of_name[key] for key in keys if key in of_name), None)):
+                if len(said) > 1:
+                    raise InputError(
+                        f"the split list {self.path} puts genes of the name {names[0] or names[1]} into different "
+                        f"splits, and none of them is at {contig}:{start}-{end} (0-based): add a row for that one"
+                    )
+                rows = list(said)
             rows += [contigs[place] for place in (contig, chromosome) if place in contigs]
             splits[i] = rows[0] if rows else -1
         if (splits < 0).all():
