@@ -20,7 +20,7 @@ from basecast import __version__
 from basecast.data import homology, openspliceai
 from basecast.data.chosen import choose
 from basecast.data.contig_groups import ContigGroups
-from basecast.data.create_report import CreateReport, counts_of, motif_counts, mostly_masked, split_reports
+from basecast.data.create_report import CreateReport, counts_of, mostly_masked, motif_counts, split_reports
 from basecast.data.create_splits import Rule, Split, paralogs, split_of, split_table, told
 from basecast.data.labelled import Labelled, labelled
 from basecast.data.splice_labels import Bodies, genes_of, loci_of, offsets_of, unknown_of
@@ -87,8 +87,7 @@ def create_data(
     """Write ``train.h5``, ``validation.h5``, ``test.h5``, ``splits.tsv`` and ``report.json`` into a folder.
 
     OpenSpliceAI's layout has ``dataset_train.h5`` and its like; what ``remove_paralogs`` leaves out is in
-    ``removed_paralogs.tsv``. Where a locus overlaps a gene of the annotation that was left out and has introns, its bases
-    have no label.
+    ``removed_paralogs.tsv``. Bases of a locus that are also in a spliced gene that was left out have no label.
 
     Args:
         reference: FASTA or 2bit.

@@ -128,7 +128,7 @@ def similar(
 
 
 class _Families:
-    """K-mers that many sequences share: an eighth of all, chosen by their hash, so that the same ones are everywhere."""
+    """K-mers that many sequences share. Every eighth is looked at, by its hash: the same ones in all sequences."""
 
     def __init__(self) -> None:
         self._kmers: list[NDArray[np.uint64]] = []

@@ -20,7 +20,6 @@ from basecast.genome.sequence import Tokens, encode, reverse_complement
 from basecast.genome.transcripts import Positions
 from basecast.spec.splice import ACCEPTOR, DONOR
 
-
 GENE = ("gene", "contig", "strand")
 """What tells a gene from every other of its file."""
 

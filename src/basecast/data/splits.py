@@ -182,10 +182,8 @@ class SplitList(NamedTuple):
                 places = {contig, chromosomes.resolve(row.contig) or contig}
                 told = {contigs.setdefault(place, row.split) for place in places}
             if told != {row.split}:
-                raise InputError(
-                    f"line {row.line} of {self.path} puts {row.gene or row.contig} into {SPLITS[row.split]}, an earlier "
-                    "one did not"
-                )
+                name, split = row.gene or row.contig, SPLITS[row.split]
+                raise InputError(f"line {row.line} of {self.path} puts {name} into {split}, an earlier one did not")
         splits = np.full(genes.height, -1)
         for i, (contig, chromosome, start, end, *names) in enumerate(
             genes.select("contig", "chromosome", "start", "end", "id", "name").iter_rows()
