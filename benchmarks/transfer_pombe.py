@@ -77,7 +77,8 @@ def main() -> None:
                 points = [epoch["epoch"] for epoch in epochs], [epoch[key] for epoch in epochs]
                 ax.plot(*points, color=colour, marker="o", markersize=3, label=name)
             ax.set(xlabel="epoch", ylabel=title, xticks=range(1, options.epochs + 1))
-        axes[-1].legend(fontsize=7, frameon=False)
+        handles = axes[0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside lower center", ncols=len(curves), fontsize=7, frameon=False)
         options.figure.parent.mkdir(parents=True, exist_ok=True)
         options.figure.write_bytes(png(figure))
     target = options.work / f"evaluation-{options.epochs}-{options.samples}"

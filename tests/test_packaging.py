@@ -20,7 +20,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 DEFINITION = (ROOT / "packaging" / "basecast.def").read_text()
 RECIPE = (ROOT / "packaging" / "bioconda" / "meta.yaml").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-CONDA_NAMES = {"torch": "pytorch"}
+CONDA_NAMES = {"matplotlib": "matplotlib-base", "torch": "pytorch"}
 
 
 def linter(name: str) -> str:

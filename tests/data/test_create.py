@@ -174,6 +174,64 @@ def test_bases_of_other_genes_have_no_label(world: World, tmp_path: Path) -> Non
     assert masked == sum(split.masked_bases for split in report.splits.values()) == next_start - exon_end - 91 + 20
 
 
+def unknown_of(folder: Path) -> set[tuple[str, int]]:
+    """Bases of all records that have no label, by strand and place on the plus strand."""
+    found = set()
+    for dataset in datasets(folder):
+        for i in range(len(dataset)):
+            r = dataset.record(i)
+            for p in np.flatnonzero(~dataset.valid(i, 0, r.end - r.start, SPLICE)).tolist():
+                found.add((r.strand, r.start + p if r.strand == "+" else r.end - 1 - p))
+    return found
+
+
+def test_masked_by_the_annotation_itself_all_bases_keep_their_labels(tmp_path: Path) -> None:
+    """Records of the two strands alternate in their starts."""
+    genes = [
+        Gene("A", "chr1", "+", [[(0, 100), (200, 500)]]),
+        Gene("M", "chr1", "-", [[(100, 150), (220, 300)]]),
+        Gene("B", "chr1", "+", [[(400, 500), (600, 1000)]]),
+    ]
+    world = write_world(tmp_path, {"chr1": 2000}, genes)
+    report = make(world, tmp_path / "data", files={"mask_annotation": world.annotation})
+    assert report.splits["train"].bases == 1200
+    assert report.splits["train"].masked_bases == 0
+
+
+@pytest.mark.parametrize("strand", ["+", "-"])
+@pytest.mark.parametrize("why", ["biotype", "list"])
+def test_bases_of_spliced_genes_that_are_left_out_have_no_label(tmp_path: Path, strand: str, why: str) -> None:
+    other = {"+": "-", "-": "+"}[strand]
+    biotype = "lncRNA" if why == "biotype" else "protein_coding"
+    genes = [
+        Gene("host", "chr1", strand, [[(1000, 1200), (8000, 8300)]]),
+        Gene("spliced", "chr1", strand, [[(3200, 3500), (4500, 4800)]], biotype),
+        Gene("single", "chr1", strand, [[(6000, 6100)]], biotype),
+        Gene("edge", "chr1", strand, [[(900, 950), (970, 1210)]], biotype),
+        Gene("against", "chr1", other, [[(5000, 5100), (5200, 5300)]], biotype),
+        Gene("apart", "chr2", strand, [[(1000, 1200), (8000, 8300)]]),
+    ]
+    world = write_world(tmp_path, {"chr1": 10_000, "chr2": 10_000}, genes)
+    listed = tmp_path / "list.tsv"
+    listed.write_text("gene\tsplit\nhost\ttrain\napart\ttest\n")
+    report = make(world, tmp_path / "data", files={"split_list": listed} if why == "list" else {})
+    wanted = {(strand, p) for p in (*range(3200, 4800), *range(1000, 1210)) if p != 1199}  # its own site is known
+    assert unknown_of(tmp_path / "data") == wanted
+    assert sum(split.masked_bases for split in report.splits.values()) == len(wanted)
+    assert found_sites(tmp_path / "data") == sites([genes[0], genes[-1]])
+    assert not any("masked" in note for note in report.notes)
+
+
+def test_records_that_are_nearly_all_masked_are_told(tmp_path: Path) -> None:
+    genes = [regular(f"g{i}", "chr1", "+", 500 + 1000 * i) for i in range(8)]
+    world = write_world(tmp_path, {"chr1": 10_000}, genes)
+    mask = tmp_path / "mask.gff3"
+    write_gff(mask, [Gene("wide", "chr1", "+", [[(600, 900 + 1000 * 5)]])])
+    report = make(world, tmp_path / "data", files={"mask_annotation": mask})
+    said = "5 records with more than 90% of the bases masked, being in other genes (g1; g2; g3; g4; g5)"
+    assert said in report.notes
+
+
 def test_introns_without_a_motif_by_choice(tmp_path: Path) -> None:
     genes = [regular("a", "chr1", "+", 500), regular("b", "chr1", "-", 2000)]
     world = write_world(tmp_path, {"chr1": 5000}, genes)
@@ -265,6 +323,33 @@ def test_a_split_table_is_taken_again(world: World, tmp_path: Path) -> None:
     placed = {gene.name: (gene.contig, gene.start, gene.end) for gene in world.genes}
     for gene, *place in table["gene", "contig", "start", "end"].iter_rows():
         assert placed[gene][:2] == tuple(place[:2])  # of a canonical transcript, which may end sooner
+
+
+def test_a_split_table_of_genes_that_share_a_name_is_taken_again(tmp_path: Path) -> None:
+    world = write_world(tmp_path, {"c": 60_000}, [regular(f"g{i}", "c", "+", 100 + 4000 * i) for i in range(12)])
+    bed = tmp_path / "genes.bed"
+    rows = [
+        f"c\t{g.start}\t{g.end}\tU{i % 6}\t0\t+\t{g.start}\t{g.end}\t0\t3\t90,90,90\t0,150,300"
+        for i, g in enumerate(world.genes)
+    ]
+    bed.write_text("\n".join(rows) + "\n")
+    world = world._replace(annotation=bed)
+    make(world, tmp_path / "a")
+    table = (tmp_path / "a" / "splits.tsv").read_bytes()
+    names = pl.read_csv(table, separator="\t").group_by("gene").agg(pl.col("split").n_unique())
+    assert names["split"].max() > 1
+    make(world, tmp_path / "b", files={"split_list": tmp_path / "a" / "splits.tsv"}, seed=3)
+    assert (tmp_path / "b" / "splits.tsv").read_bytes() == table
+
+
+def test_validation_that_is_drawn_from_train_is_told(world: World, tmp_path: Path) -> None:
+    said = "validation is a tenth of train by genes that overlap; paralogs may stand on both sides"
+    listed = tmp_path / "list.tsv"
+    listed.write_text("contig\tsplit\nchr1\ttrain\nchr2\ttest\n")
+    assert said in make(world, tmp_path / "drawn", files={"split_list": listed}).notes
+    listed.write_text("contig\tsplit\nchr1\ttrain\nchr2\ttest\nchr4\tvalidation\n")
+    assert said not in make(world, tmp_path / "given", files={"split_list": listed}).notes
+    assert said not in make(world, tmp_path / "overlap").notes
 
 
 def test_a_list_that_tears_genes_that_overlap(world: World, tmp_path: Path) -> None:

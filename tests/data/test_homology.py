@@ -10,6 +10,7 @@ from worlds import Gene, regular, write_world
 
 from basecast.data import homology
 from basecast.data.splice_labels import genes_of
+from basecast.data.splits import tied
 from basecast.errors import UsageError
 from basecast.genome.annotation import Annotation
 from basecast.genome.reference import Genome
@@ -50,6 +51,29 @@ def test_coverage_is_that_of_the_shorter_one() -> None:
     assert [pair[:2] for pair in homology.similar([long, part])] == [(0, 1)]
     half = np.concatenate([part[:300], made(600, 4)])
     assert not homology.similar([long, half])
+
+
+@pytest.fixture(scope="module")
+def crowded() -> list[Tokens]:
+    """Fifty short genes that are alike, and so much else that minimap2 passes over all that the fifty share."""
+    base = made(400, 1)
+    family = [changed(base, 0.015, seed=i) for i in range(50)]
+    return [*(reverse_complement(one) if i % 3 == 0 else one for i, one in enumerate(family)), made(3_000_000, 2)]
+
+
+def test_a_large_family_of_short_genes_is_one_cluster(crowded: list[Tokens]) -> None:
+    found = homology.similar(crowded)
+    assert tied(np.arange(len(crowded)), [(pair.a, pair.b) for pair in found]).tolist() == [0] * 50 + [1]
+    assert len(found) < 500  # not all pairs
+    assert all(pair.a < pair.b and pair.identity > 0.93 and pair.coverage > 0.9 for pair in found)
+
+
+def test_each_of_a_large_family_is_held_against_one_of_the_first(crowded: list[Tokens]) -> None:
+    first = np.zeros(len(crowded), dtype=bool)
+    first[[30, 31]] = True
+    found = homology.similar(crowded, first)
+    like = {pair.a for pair in found if first[pair.b]} | {pair.b for pair in found if first[pair.a]}
+    assert like == set(range(50))
 
 
 def test_the_exons_of_all_transcripts_count_once_and_as_they_are_read(tmp_path: Path) -> None:

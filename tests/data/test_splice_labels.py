@@ -107,6 +107,15 @@ def test_genes_of_a_strand_that_overlap_are_one_locus_and_those_of_the_other_are
     assert placed(loci, labels) == sites(genes)
 
 
+def test_genes_are_in_the_order_of_their_loci() -> None:
+    """The minus gene begins between those of the plus locus."""
+    names = ["A", "M", "B"]
+    columns = {"gene": [0, 1, 2], "contig": ["c"] * 3, "strand": ["+", "-", "+"], "id": names, "name": names}
+    genes = loci_of(pl.DataFrame({**columns, "start": [0, 100, 400], "end": [500, 300, 1000]}), ["c"]).genes
+    assert genes["locus"].to_list() == [0, 0, 1]
+    assert genes["id"].to_list() == ["A", "B", "M"]
+
+
 def test_sites_of_all_transcripts_are_merged_and_keep_the_shortest_intron(tmp_path: Path) -> None:
     long = [(100, 150), (250, 300), (400, 450)]
     skipped = [(100, 150), (400, 450)]

@@ -130,6 +130,26 @@ def test_a_list_of_contigs(tmp_path: Path, genome: Genome) -> None:
     assert SplitList.read(path).of(genes, genome).tolist() == [TRAIN, TEST]
 
 
+def test_a_list_of_genes_that_share_a_name(tmp_path: Path, genome: Genome) -> None:
+    genes = table(*(("chr1", start, start + 5, name) for start, name in ((0, "a"), (50, "a"), (90, "b"), (95, "c"))))
+    header = "gene contig start end split"
+    path = written(tmp_path, header, "a 1 0 5 test", "a 1 50 55 train", "b 1 7 9 test", "c  95 100 train")
+    assert SplitList.read(path).of(genes, genome).tolist() == [TEST, TRAIN, TEST, TRAIN]
+    path = written(tmp_path, header, "a 1 0 5 test", "a 1 51 55 train")
+    with pytest.raises(InputError, match=r"genes of the name a into different splits, .* at chr1:50-55 \(0-based\)"):
+        SplitList.read(path).of(genes, genome)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [("contig split", "1 train", "chr1 test"), ("gene contig split", "a chr1 train", "a 1 test")],
+    ids=["contig", "gene"],
+)
+def test_a_list_that_contradicts_itself_by_another_name(tmp_path: Path, genome: Genome, lines: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match=r"line 3 of .* puts \w+ into test, an earlier one did not"):
+        SplitList.read(written(tmp_path, *lines)).of(table(("chr1", 0, 1, "a")), genome)
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [

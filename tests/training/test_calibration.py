@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from labelled import logits, model, softmax, write_split
 from scipy.optimize import minimize_scalar
 from toys import graph_package
@@ -17,6 +19,7 @@ from basecast.errors import InputError, InterruptedRunError, UsageError
 from basecast.inference.tuning import Tuning
 from basecast.spec import Calibration
 from basecast.training import calibration as verb
+from basecast.training import evaluate
 from basecast.training.answers import Answers, EngineSettings
 from basecast.training.calibration import Calibrated, CalibrateSettings, calibrate
 from basecast.zoo.package import Package, load_package, save_package
@@ -158,6 +161,19 @@ def test_without_test_data_only_the_split_is_measured(tmp_path: Path) -> None:
     assert run(data, tmp_path / "new", package).splits.keys() == {"validation"}
 
 
+def test_a_calibration_error_of_only_the_best_positions_is_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "CAPACITY", 10)
+    monkeypatch.setattr(evaluate, "_LEAST_CAPACITY", 1)
+    package = wide()
+    data = write_split(tmp_path / "data", "validation", n=10, by=package, heat=(2.0,))
+    run(data, tmp_path / "new", package)
+    assert "| validation | ECE, donor | not known | not known |" in (tmp_path / "new" / "README.md").read_text()
+    said = json.loads((tmp_path / "new" / "calibration" / "calibration.json").read_text())
+    assert any(line.startswith("after, donor: no calibration error") for line in said["warnings"]["validation"])
+
+
 def test_an_interrupted_run_goes_on_where_it_stood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = wide()
     data = drawn(tmp_path / "data", package, (2.0,), n=12)
@@ -209,6 +225,15 @@ def test_a_graph_and_a_package_that_is_there_are_refused(tmp_path: Path) -> None
         run(data, tmp_path / "new", graph_package())
     with pytest.raises(UsageError, match="is there already"):
         run(data, tmp_path / "data", wide())
+
+
+def test_a_model_that_gives_no_numbers_is_named(tmp_path: Path) -> None:
+    package = wide()
+    data = write_split(tmp_path / "data", "validation", n=4)
+    with torch.no_grad():
+        package.networks[0].head.bias[1] = math.nan  # type: ignore[union-attr,operator]
+    with pytest.raises(InputError, match=r"tiny-0 gives values that are no numbers for chr1_part:1-"):
+        run(data, tmp_path / "new", package)
 
 
 def test_a_split_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from basecast.data.opening import open_split
-from basecast.data.store import Dataset
+from basecast.data.openspliceai import ShardWriter
+from basecast.data.store import Dataset, Header, Record, Sites
 from basecast.errors import UsageError
 from basecast.models.layers import make_one_hot
 from basecast.models.spliceai import spec, tiny
+from basecast.spec.splice import splice_output
 from basecast.training.answers import EngineSettings
 from basecast.training.distillation import Copies, TeachingSettings, teach
 from basecast.training.loop import LoopSettings
@@ -95,3 +97,12 @@ def test_several_datasets_at_a_time(tmp_path: Path) -> None:
     data = folder_of(tmp_path / "data")
     with pytest.raises(UsageError, match="one dataset at a time"):
         teach(parent_of(), [data, data], tmp_path / "labels", engine=CPU)
+
+
+def test_data_of_another_layout(tmp_path: Path) -> None:
+    described = {"mask": "gene", "outputs": (splice_output(),)}
+    for split in ("train", "validation"):
+        with ShardWriter(tmp_path / f"dataset_{split}.h5", Header.model_validate({"split": split, **described})) as out:
+            out.add(Record("c", "+", 0, 6000, "", "", 0, ""), np.zeros(6000, dtype=np.uint8), {"splice": Sites.none()})
+    with pytest.raises(UsageError, match="is of another layout: give a folder of 'basecast create-data'"):
+        teach(parent_of(), [tmp_path], tmp_path / "labels", engine=CPU)

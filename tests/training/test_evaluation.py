@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,18 +13,21 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from labelled import N_RECORDS, logits, model, softmax, write_split
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
+from basecast.data.openspliceai import ShardWriter
 from basecast.data.store import Dataset
 from basecast.errors import InputError, InterruptedRunError, UsageError
+from basecast.figures.reliability import reliability
 from basecast.inference.tuning import Tuning
 from basecast.spec import ReverseComplement
 from basecast.training import evaluate as verb
 from basecast.training import evaluation_files
 from basecast.training.answers import Answers, EngineSettings
 from basecast.training.evaluate import evaluate
-from basecast.training.evaluation import EvaluateSettings, Evaluation
+from basecast.training.evaluation import EvaluateSettings, Evaluation, reliability_of
 from basecast.training.metrics import expected_calibration_error, top_k_accuracy
 from basecast.zoo.package import Package
 
@@ -293,6 +298,57 @@ def test_shards_do_not_change_a_number(data: Path, tmp_path: Path, monkeypatch: 
         np.testing.assert_allclose((a.value, a.low, a.high), (b.value, b.low, b.high), rtol=1e-3, atol=1e-6)
 
 
+@pytest.fixture
+def _few_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verb, "CAPACITY", 10)
+    monkeypatch.setattr(verb, "_LEAST_CAPACITY", 1)
+
+
+@pytest.mark.usefixtures("_few_scores")
+def test_a_calibration_error_of_only_the_best_positions_is_not_given(data: Path, tmp_path: Path) -> None:
+    found = run(data, tmp_path / "out", model(), model(seed=3))
+    errors = [row for row in found.rows if row.metric == "ece"]
+    assert len(errors) == 3 * 4 * 3  # classes and mean, all and chromosomes, two models and their difference
+    assert {(row.as_dict()["value"], row.as_dict()["low"]) for row in errors} == {(None, None)}
+    for name in ("tiny-0", "tiny-3"):
+        assert any(line.startswith(f"{name}, donor: no calibration error (ECE)") for line in found.warnings)
+    points = reliability_of(found)
+    assert points["donor"]["tiny-0"].shape == (0, 4)
+    reliability(points)
+
+
+@pytest.mark.usefixtures("_few_scores")
+def test_how_far_auprc_of_a_group_may_be_off_is_told(data: Path, tmp_path: Path) -> None:
+    found = run(data, tmp_path / "out", model())
+    (line,) = [x for x in found.warnings if x.startswith("tiny-0, donor: AUPRC may be up to")]
+    told = re.search(r"up to (\S+) more, and that of chromosome (chr\d) up to (\S+), for", line)
+    assert told
+    assert float(told[3]) > float(told[1]) > 0
+    p, labels, record = direct(model(), data)
+    short = {}
+    for row in found.rows:
+        if (row.by, row.label, row.metric) == ("chromosome", "donor", "auprc"):
+            here = record % 3 == int(row.group[-1]) - 1
+            short[row.group] = average_precision_score(labels[here] == 2, p[here, 2]) - row.value
+    assert 0 < max(short.values()) <= float(told[3]) * 1.05
+
+
+def test_sites_of_which_nothing_is_known_have_no_kind(data: Path, tmp_path: Path) -> None:
+    dataset = Dataset(data / "test.h5")
+    (tmp_path / "shards").mkdir()
+    with ShardWriter(tmp_path / "shards" / "dataset_test.h5", dataset.header) as writer:
+        for i in range(6):
+            length = int(dataset.lengths[i])
+            writer.add(dataset.record(i), dataset.tokens(i, 0, length), {"splice": dataset.sites(i, "splice")})
+    alone = run(tmp_path / "shards", tmp_path / "alone", model())
+    assert {row.by for row in alone.rows} == {"all"}
+    assert alone.row("tiny-0", "donor", "auprc").sites > 0
+    both = run([data, tmp_path / "shards"], tmp_path / "both", model())
+    known = {(row.by, row.group, row.label): row.sites for row in both.rows if row.metric == "recall at top-1"}
+    whole = run(data, tmp_path / "out", model())
+    assert known == {(r.by, r.group, r.label): r.sites for r in whole.rows if r.metric == "recall at top-1"}
+
+
 def test_progress_ends_at_all_bases_of_all_models(data: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     run(data, tmp_path / "out", model(), model(seed=3), progress=lambda done, total: told.append((done, total)))
@@ -341,6 +397,15 @@ def test_a_dataset_without_the_context_that_a_model_needs_is_refused(tmp_path: P
     with pytest.raises(UsageError, match="--flank 22"):
         run(data, tmp_path / "out", model(mask="none"))
     run(data, tmp_path / "out", model())  # one that sees genes only does not need them
+
+
+def test_a_model_that_gives_no_numbers_is_named(data: Path, tmp_path: Path) -> None:
+    package = model()
+    with torch.no_grad():
+        package.networks[0].head.bias[1] = math.nan  # type: ignore[union-attr,operator]
+    with pytest.raises(InputError, match=r"tiny-0 gives values that are no numbers for chr1_part:1-\d+\(\+\)"):
+        run(data, tmp_path / "out", package)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_model_of_other_classes_or_outputs_is_refused(data: Path, tmp_path: Path) -> None:

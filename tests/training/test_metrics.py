@@ -105,6 +105,21 @@ def test_a_site_below_everything_kept_is_bounded_not_forgotten() -> None:
     assert kept.slack == 1 / 52
 
 
+def test_average_precision_of_some_records_may_fall_shorter_than_that_of_all() -> None:
+    scores, is_site = positions(3_000, 90, 3)
+    record = np.arange(3_000) % 3
+    scores[is_site & (record == 1)] /= 4
+    kept = SiteScores(60)
+    for i in range(3):
+        kept.add(scores[record == i], is_site[record == i], i)
+    for i in range(3):
+        within = np.arange(3) == i
+        short = average_precision(scores[record == i], is_site[record == i]) - kept.ranking(within).average_precision()
+        assert short <= kept.slack_in(within)
+    assert kept.slack_in(np.arange(3) == 1) > 1.4 * kept.slack > 0
+    assert kept.slack_in(np.ones(3, dtype=bool)) == kept.slack
+
+
 def test_scores_that_are_all_the_same_leave_nothing_to_rank() -> None:
     kept = SiteScores(10)
     kept.add(np.zeros(100, dtype=np.float32), np.arange(100) < 5)
@@ -149,6 +164,20 @@ def test_likely_positions_are_all_there_are() -> None:
     assert sorted(p[of_site]) == sorted(scores[is_site & (scores >= 0.01)])
     assert sorted(p[~of_site]) == sorted(scores[~is_site & (scores >= 0.01)])
     assert np.bincount(record).tolist() == [(scores[i * 2000 : i * 2000 + 2000] >= 0.01).sum() for i in range(5)]
+
+
+def test_it_is_known_whether_likely_positions_were_dropped() -> None:
+    scores, is_site = positions(10_000, 40)
+    n_likely = int((scores[~is_site] >= 0.01).sum())
+    for capacity, has_all in ((n_likely, True), (n_likely - 1, False), (20_000, True)):
+        kept = SiteScores(capacity)
+        kept.add(scores, is_site)
+        kept.arrays()
+        assert kept.has_all(0.01) is has_all
+    tied = SiteScores(5)
+    tied.add(np.full(10, 0.01, dtype=np.float32), np.zeros(10, dtype=bool))
+    tied.arrays()
+    assert not tied.has_all(0.01)
 
 
 def probabilities(n: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

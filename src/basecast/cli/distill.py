@@ -30,9 +30,12 @@ def distill(
     log_format: Messages = "text",
     command: Annotated[tuple[str, ...], Parameter(parse=False)] = ("basecast",),
 ) -> int:
-    """Teach one student what an ensemble says, on real sequences and on mutated copies of them.
+    """Teach one student what an ensemble says.
 
-    The epoch is chosen by the true labels of the validation split. The card names the teacher; the licence is its.
+    It learns from real sequences and from mutated copies of them. The epoch is chosen by the true labels of the
+    validation split. The card names the teacher; the licence is its.
+
+    Example: basecast distill --teacher openspliceai-mane-400 --data human -O student --context 400
 
     Parameters
     ----------
@@ -54,6 +57,8 @@ def distill(
         Folder for what the teacher says, to be used again for other students; by default MODEL.labels.
     licence:
         Of the weights, by default the teacher's; it must suit the teacher's.
+    log_format:
+        Messages on standard error as text or as JSON lines.
     """
     from basecast.training.answers import EngineSettings
     from basecast.training.distillation import TeachingSettings, student_of, teach

@@ -31,6 +31,8 @@ def transfer(
 
     The card names the parent; the licence is the parent's. With several seeds each goes on from another member.
 
+    Example: basecast transfer -m openspliceai-mane-400 --data beetle -O beetle-400 --epochs 4
+
     Parameters
     ----------
     model:
@@ -49,6 +51,8 @@ def transfer(
         Begin with new weights in the head; data with other classes always do.
     licence:
         Of the weights, by default the parent's; it must suit the parent's.
+    log_format:
+        Messages on standard error as text or as JSON lines.
     """
     from basecast.data.opening import open_split
     from basecast.training.train import shared_mask

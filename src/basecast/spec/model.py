@@ -171,7 +171,10 @@ class Provenance(Frozen):
 
 
 class Calibration(Frozen):
-    """What divides the logits of an output before its link; one value, or one a class."""
+    """What divides the logits of an output before its link; one value, or one a class.
+
+    Of several members it divides the mean of their logits, and the link comes after.
+    """
 
     temperature: dict[str, tuple[float, ...]] = Field(default_factory=dict)
 

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from basecast.data.opening import open_split
 from basecast.data.store import Dataset, Sites
-from basecast.errors import UsageError, counted
+from basecast.errors import InputError, UsageError, counted
 from basecast.genome.sequence import Tokens
 from basecast.genome.source import Masked, Source
 from basecast.inference.engine import Engine
@@ -187,12 +187,25 @@ class Answers:
         return max(min(int(WORK[self.engine.device.type] / max(weights, 1)), _LONGEST), 1)
 
     def each(self, items: Sequence[int]) -> Iterator[tuple[int, Float[np.ndarray, "positions classes"]]]:
-        """Each record with the values of all its positions; the same whatever was asked before."""
+        """Each record with the values of all its positions; the same whatever was asked before.
+
+        Raises:
+            InputError: a value is nan or infinite.
+        """
         self.engine.forget()
         name = self.records.output
         answers = self.engine.evaluate([self._request(item) for item in items], [name])
         for item, answer in zip(items, answers, strict=True):
-            yield item, answer[name][: self.records.lengths[item]][:, self._columns]
+            length = int(self.records.lengths[item])
+            values = answer[name][:length][:, self._columns]
+            if not np.isfinite(values).all():
+                dataset = self.records.datasets[self.records.of[item]]
+                raise InputError(
+                    f"{self.package.spec.name} gives values that are no numbers for "
+                    f"{dataset.place(int(self.records.row[item]), 0, length)} of {dataset.path}: its weights or config "
+                    "are wrong, take a model that was trained to its end"
+                )
+            yield item, values
 
     def _request(self, record: int) -> Request:
         dataset, length = self.records.datasets[self.records.of[record]], int(self.records.lengths[record])

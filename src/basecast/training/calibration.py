@@ -246,6 +246,7 @@ def _files(records: Records, temperature: tuple[float, ...], evaluations: dict[s
         "classes": list(records.classes),
         "temperature": list(temperature),
         "calibration error": f"positions with p >= {LEAST_PROBABILITY:g} in {BINS} bins of equal mass",
+        "warnings": {name: found.warnings for name, found in evaluations.items()},
         "splits": {
             name: [row.as_dict() for row in found.rows if row.by == "all"] for name, found in evaluations.items()
         },
@@ -285,6 +286,7 @@ def table_of(name: str, found: Evaluation) -> Iterator[str]:
         cells = []
         for model in (BEFORE, AFTER):
             row = found.row(model, label, metric)
-            cells.append(f"{row.value:.3g} ({row.low:.3g} to {row.high:.3g})")
+            known = np.isfinite(row.value)
+            cells.append(f"{row.value:.3g} ({row.low:.3g} to {row.high:.3g})" if known else "not known")
         what = {"ece": f"ECE, {label}", "nll": "NLL a base", "brier": "Brier score a base"}[metric]
         yield f"| {name} | {what} | {cells[0]} | {cells[1]} |"

@@ -15,11 +15,14 @@ from basecast.training import measures
 from basecast.training.answers import Answers, Records
 from basecast.training.bootstrap import draws
 from basecast.training.measures import Measures, Reliability, Row
+from basecast.training.metrics import LEAST_PROBABILITY, SiteScores
 from basecast.training.tally import Tally
 from basecast.zoo.package import Package
 
 _MOST_GROUPS = 50
 _TOLD = 1e-4  # of AUPRC
+
+_Group = tuple[str, str, Bool[np.ndarray, " records"]]  # by what, its name, which records
 
 
 class EvaluateSettings(Frozen):
@@ -87,16 +90,25 @@ def measured(
             key = (label, "recall at top-1")
             rows += measures.rows_of({key: values}, {label: n}, int(model.tally.positions.sum()), len(records), where)
         for label, scores in zip(records.classes[1:], model.tally.scores, strict=True):
-            if scores.slack > _TOLD:
-                warnings.append(
-                    f"{model.name}, {label}: AUPRC may be up to {scores.slack:.1e} more, for of the "
-                    f"{counted(scores.n_positions, 'position')} only the best {scores.capacity:,} are kept"
-                )
+            warnings += [f"{model.name}, {label}: {line}" for line in _lost(scores, groups)]
     said = [line for model in models for line in Answers.warnings_of(model.package, records)]
     return Evaluation(records, tuple(models), weights, rows, said + warnings, seconds, settings)
 
 
-def _groups(records: Records, tally: Tally) -> tuple[list[tuple[str, str, Bool[np.ndarray, " records"]]], list[str]]:
+def _lost(scores: SiteScores, groups: Sequence[_Group]) -> Iterator[str]:
+    """What the scores that were dropped leave unknown."""
+    kept = f"of the {counted(scores.n_positions, 'position')} only sites and those with p > {scores.floor:.2g} are kept"
+    if not scores.has_all(LEAST_PROBABILITY):
+        yield f"no calibration error (ECE), which asks for all with p >= {LEAST_PROBABILITY:g}, for {kept}"
+    slack = [scores.slack_in(within) for _, _, within in groups]
+    worst = int(np.argmax(slack))
+    if slack[worst] > _TOLD:
+        by, group, _ = groups[worst]
+        more = f", and that of {by} {group} up to {slack[worst]:.1e}" if worst else ""
+        yield f"AUPRC may be up to {slack[0]:.1e} more{more}, for {kept}"
+
+
+def _groups(records: Records, tally: Tally) -> tuple[list[_Group], list[str]]:
     """All records, those of each dataset and of each chromosome, where there are several; and a word on the rest."""
     groups = [("all", "all", np.ones(len(records), dtype=bool))]
     if len(records.datasets) > 1:

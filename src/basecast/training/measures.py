@@ -68,7 +68,9 @@ class Reliability:
 
     @classmethod
     def of(cls, scores: SiteScores, within: Bool[np.ndarray, " records"], n_bins: int = BINS) -> Reliability:
-        """Of the positions with a probability of ``LEAST_PROBABILITY`` or more."""
+        """Of the positions with a probability of ``LEAST_PROBABILITY`` or more; no bins where not all were kept."""
+        if not scores.has_all(LEAST_PROBABILITY):
+            return cls(*(np.zeros((within.size, 0)) for _ in range(3)))
         p, is_site, record = scores.likely(LEAST_PROBABILITY)
         here = within[record]
         p, is_site, record = p[here], is_site[here], record[here]
@@ -77,7 +79,7 @@ class Reliability:
         return cls(*(x.astype(np.float64) for x in sums))
 
     def error(self, weights: Int[np.ndarray, "records draws"]) -> Float[np.ndarray, " draws"]:
-        """Expected calibration error; the bins are those of the data itself."""
+        """Expected calibration error, nan without a bin; the bins are those of the data itself."""
         w = weights.T.astype(np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.abs(w @ self.said - w @ self.seen).sum(axis=1) / (w @ self.n).sum(axis=1)
@@ -161,7 +163,8 @@ def by_site(
 ) -> Iterator[tuple[str, str, str, int, Float[np.ndarray, " draws"]]]:
     """The share of each kind of site among the best ``n_sites`` positions of its class.
 
-    Other positions have no kind, so there is no precision by kind. The threshold is that of the data itself.
+    Other positions have no kind, so there is no precision by kind. The threshold is that of the data itself. A site
+    whose intron has no length is one of which nothing is known; it is left out.
 
     Yields:
         what the kinds are, the kind, the class, sites of the kind, and the share in each draw.
@@ -175,13 +178,11 @@ def by_site(
         ("place", sites.place, PLACES),
     )
     w = weights.T.astype(np.float64)
-    if not (sites.motif.any() or sites.intron.any() or sites.place.any()):  # nothing is known of them
-        return
     for number, (label, scores) in enumerate(zip(classes[1:], tally.scores, strict=True), 1):
         is_found = sites.probability >= scores.threshold()
         for by, kind, names in kinds:
             for i, name in enumerate(names):
-                chosen = (sites.label == number) & (kind == i)
+                chosen = (sites.label == number) & (kind == i) & (sites.intron > 0)
                 if not chosen.any():
                     continue
                 record = sites.record[chosen]

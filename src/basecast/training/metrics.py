@@ -174,6 +174,10 @@ class SiteScores:
         rank = min(max(int(k * self.n_sites), 1), scores.size)
         return float(np.partition(scores, scores.size - rank)[scores.size - rank])
 
+    def has_all(self, least: float) -> bool:
+        """Whether no position with at least this score was dropped."""
+        return bool(np.float32(self.floor) < np.float32(least))
+
     def likely(self, least: float) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int32]]:
         """Score, whether it is a site, and record of every position with at least this score, or above the floor."""
         self._shrink(at_once=True)
@@ -185,11 +189,16 @@ class SiteScores:
     @property
     def slack(self) -> float:
         """By how much average precision may fall short of that of all positions; 0 where nothing was dropped."""
-        if self.floor == -math.inf or not self.n_sites:
-            return 0.0
+        return self.slack_in(None)
+
+    def slack_in(self, records: Bool[np.ndarray, " records"] | None) -> float:
+        """The same of some records, of which ``ranking`` tells."""
         self._shrink(at_once=True)
-        n_low = int((self._sites.arrays()[0] <= self.floor).sum())
-        return n_low / (self.n_sites + self._others.size)
+        (sites, of_site), (_, of_other) = self._sites.arrays(), self._others.arrays()
+        is_low = sites <= self.floor
+        if records is not None:
+            is_low, of_other = is_low[records[of_site]], of_other[records[of_other]]
+        return int(is_low.sum()) / max(is_low.size + of_other.size, 1)
 
 
 class _Kept:
