@@ -61,6 +61,7 @@ def test_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len({row.name for row in rows}) == len(rows) > 20
     assert {row.state for row in rows} == {"ships", "known"}
     assert rows[0] == ("human-400", "ships", "Homo sapiens", "400", "Apache-2.0", "splice")
+    assert rows[1] == ("pombe-400", "ships", "Schizosaccharomyces pombe", "400", "Apache-2.0", "splice")
     assert ("openspliceai-zebrafish-2000", "known", "Danio rerio", "2000", "GPL-3.0-only", "splice") in rows
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("BASECAST_CACHE", str(tmp_path / "file"))
