@@ -116,6 +116,8 @@ def test_a_list_by_gene_contig_and_chromosome(tmp_path: Path, genome: Genome) ->
         {
             "contig": ["chr1", "chr1", "chr2", "chr2", "chr2"],
             "chromosome": ["chr1", "chr1", "5", "6", "7"],
+            "start": [0] * 5,
+            "end": [1] * 5,
             "id": ["g1", "g2", "g3", "g4", "g5"],
             "name": ["A", "B", "C", "D", "E"],
         }

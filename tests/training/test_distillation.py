@@ -103,6 +103,6 @@ def test_data_of_another_layout(tmp_path: Path) -> None:
     described = {"mask": "gene", "outputs": (splice_output(),)}
     for split in ("train", "validation"):
         with ShardWriter(tmp_path / f"dataset_{split}.h5", Header.model_validate({"split": split, **described})) as out:
-            out.add(Record("c", "+", 0, 6000, "", "", 0, ""), np.zeros(6000, dtype=np.uint8), {"splice": Sites.none()})
+            out.add(Record("c", 0, 6000, "+"), np.zeros(6000, dtype=np.uint8), {"splice": Sites.none()})
     with pytest.raises(UsageError, match="is of another layout: give a folder of 'basecast create-data'"):
         teach(parent_of(), [tmp_path], tmp_path / "labels", engine=CPU)

@@ -24,7 +24,7 @@ class SplitReport(Frozen):
     donors: int
     bases: int
     n_bases: int = Field(0, description="bases that are N")
-    masked_bases: int = Field(0, description="bases of other genes, that have no label")
+    masked_bases: int = Field(0, description="bases in other genes, that have no label")
 
 
 class CreateReport(Frozen):
