@@ -18,7 +18,7 @@ from pathlib import Path
 from basecast.zoo.package import Package, load_package, save_package
 from running import run_basecast
 
-RECIPE = ("--sampling", "grid", "--window", 1000, "--batch-size", 128, "--rate", 0.001, "--schedule", "multistep")
+RECIPE = ("--sampling", "grid", "--window", 1000, "--batch-size", 128, "--rate", 0.001, "--schedule", "cosine")
 
 
 def ensemble(folders: list[Path], target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -99,7 +100,8 @@ def report(console: Console, found: Calibrated, output: Path) -> int:
         console.say(warning, level="warning")
     for name, split in found.splits.items():
         changes = [
-            f"{what} {split.row('before', label, metric).value:.3g} -> {split.row('after', label, metric).value:.3g}"
+            f"{what} {_told(split.row('before', label, metric).value)} -> "
+            f"{_told(split.row('after', label, metric).value)}"
             for label, metric, what in (
                 *((label, "ece", f"ECE of {label}") for label in split.records.classes[1:]),
                 ("all", "nll", "NLL"),
@@ -114,3 +116,7 @@ def report(console: Console, found: Calibrated, output: Path) -> int:
         output=str(output),
     )
     return 0
+
+
+def _told(value: float) -> str:
+    return "unknown" if math.isnan(value) else f"{value:.3g}"
