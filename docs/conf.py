@@ -44,5 +44,8 @@ def write_help(verbs: tuple[str, ...]) -> None:
 
 
 _ZOO = tuple(("zoo", verb) for verb in ("get", "list", "info", "import", "verify", "publish"))
-for verb in ((), ("train",), ("variant",), ("saturate",), ("predict",), ("merge",), ("completion",), *_ZOO):
-    write_help(verb)
+_MAKING = ("create-data", "train", "transfer", "distill", "calibrate", "evaluate")
+for verb in (*_MAKING, "variant", "saturate", "predict", "merge", "completion"):
+    write_help((verb,))
+for verbs in ((), *_ZOO):
+    write_help(verbs)
