@@ -36,6 +36,12 @@ def own_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
         MODEL: "human-400",
         "-D 500": "-D 100",  # the model of the demo sees 200 bases
         '("chr11", 47343158, "C", "T")': '("sim1", 5000, "N", "T")',
+        "beetle.fa": "genome.fa",
+        "beetle.gff3": "genes.gtf",
+        "-I in.vcf": "-I variants.vcf",
+        "--context 400": "--context 80 --epochs 20 --sampling biased --window 200 --samples-per-epoch 128 "
+        "--batch-size 16 --rate 0.003",
+        "-m beetle-400-calibrated\n": "-m beetle-400-calibrated -D 40\n",
     }
 
 
@@ -45,13 +51,15 @@ def replaced(text: str, names: dict[str, str]) -> str:
     return text
 
 
-def test_the_shell_commands(own_files: tuple[Path, dict[str, str]]) -> None:
+@pytest.mark.parametrize(("session", "n"), [(0, 5), (1, 5)], ids=["use", "make"])
+def test_the_shell_commands(own_files: tuple[Path, dict[str, str]], session: int, n: int) -> None:
     folder, names = own_files
-    (session,) = [block for block in blocks("") if "$ " in block]
-    commands = re.findall(r"^\$ (.*?[^\\])$", session, re.MULTILINE | re.DOTALL)
-    assert len(commands) == 5
+    sessions = [block for block in blocks("") if "$ " in block]
+    assert len(sessions) == 2
+    commands = re.findall(r"^\$ (.*?[^\\])$", replaced(sessions[session], names), re.MULTILINE | re.DOTALL)
+    assert len(commands) == n
     for command in commands:
-        run(replaced(command, names), folder)
+        run(command, folder)
 
 
 def run(command: str, folder: Path) -> None:
@@ -97,7 +105,8 @@ def test_the_python_lines(own_files: tuple[Path, dict[str, str]], monkeypatch: p
 
 def test_every_verb_is_in_the_table() -> None:
     zoo = [f"zoo {verb}" for verb in ("list", "get", "info", "import", "verify", "publish")]
-    for verb in ("variant", "saturate", "predict", "merge", *zoo, "completion", "demo"):
+    making = ("create-data", "train", "transfer", "distill", "calibrate", "evaluate")
+    for verb in (*making, "variant", "saturate", "predict", "merge", *zoo, "completion", "demo"):
         assert f"| `basecast {verb}` |" in README
         assert (
             subprocess.run([sys.executable, "-m", "basecast", *verb.split(), "--help"], capture_output=True).returncode
