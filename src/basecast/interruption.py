@@ -75,5 +75,5 @@ def _interrupted(number: int) -> InterruptedRunError:
     return InterruptedRunError(
         _EXIT_CODES[signal.Signals(number)],
         f"interrupted by {signal.Signals(number).name}: the same command goes on where it stood, "
-        "or begins anew if it reads or writes a pipe",
+        "or begins anew if it reads or writes a pipe or is create-data",
     )

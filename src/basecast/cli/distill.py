@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -73,7 +74,12 @@ def distill(
         update={"name": output.name, "mask": mask, "species": species, "genome_build": build}
     )
     described = described.model_copy(update={"licence": licence or ""})
-    start = from_scratch(inherited(described, [(package.spec.name, package.spec.licence)]))
+    described = described.model_copy(update={"citation": package.spec.citation})
+    shown = f"each record and {copies} copies of it with {mutation_rate:.1%} of the bases replaced"
+    note = (
+        f"It was taught the probabilities that {package.spec.name} gives for {shown}; its epoch was chosen by labels."
+    )
+    start = replace(from_scratch(inherited(described, [(package.spec.name, package.spec.licence)])), note=note)
     require_new(output)
     folder = labels or Path(f"{output}.labels")
     with console.progress("bases") as bar:

@@ -261,7 +261,9 @@ def carry_out(
     from basecast.inference.device import available_threads, choose_device, keep_freed_memory
     from basecast.inference.shards import RunSettings
     from basecast.training.train import train as trained_on
+    from basecast.zoo.package import require_new
 
+    require_new(output)
     device = choose_device(run.device)
     precision = run.precision or ("bf16" if device.type == "cuda" else "fp32")
     settings = options.settings(rate, precision)

@@ -78,7 +78,8 @@ class Scorer:
         assert isinstance(spec.reach, LocalReach)  # as all that give splice sites
         if settings.distance > spec.reach.left:
             raise UsageError(
-                f"a distance of {settings.distance} is more than model {spec.name} sees: {spec.reach.left} at most"
+                f"a distance of {settings.distance} is more than model {spec.name} sees: {spec.reach.left} at most "
+                f"(-D {spec.reach.left})"
             )
         self.annotation = genes.fitted_to(self.genome)
         self.engine = Engine(

@@ -25,6 +25,7 @@ def notes(
     seeds: Sequence[int],
     data: Sequence[Source],
     settings: LoopSettings,
+    command: str = "",
 ) -> str:
     """Markdown: how it was trained, on what, and how it did on the validation data.
 
@@ -32,6 +33,7 @@ def notes(
         begun: where the weights began, if not at random.
         states, metrics: of each seed.
         data: training and validation.
+        command: that trained it.
     """
     sampling, schedule, loss = settings.sampling, settings.schedule, settings.loss
     bias = f", {sampling.splice_bias:.0%} of them around a site" if sampling.kind == "biased" else ""
@@ -39,7 +41,7 @@ def notes(
     focal = f" (gamma {loss.gamma:g}, alpha {loss.alpha or 1})" if loss.kind == "focal" else ""
     minutes = sum(state.seconds for state in states) / 60
     told = [
-        f"{counted(len(seeds), 'network')} of {counted(states[0].step, 'step')} each; a step is at most "
+        f"{counted(len(seeds), 'network')} of {counted(states[0].step, 'step')}; a step is at most "
         f"{settings.batch_size} windows of {sampling.window:,} positions ({sampling.kind}{bias}{weighted}).",
         f"AdamW, rate {schedule.rate:g} ({schedule.kind}, warm-up {schedule.warm_up} steps), weight decay "
         f"{settings.weight_decay:g}, loss {loss.kind}{focal}, {minutes:,.0f} minutes in all.",
@@ -59,6 +61,8 @@ def notes(
             "| data | records | bases | sites |",
             "|---|---|---|---|",
             *_data(data),
+            "",
+            *(f"- `{line}`" for line in _commands(data, command)),
             "",
             "The epoch kept, on the validation data:",
             "",
@@ -92,6 +96,12 @@ def _data(data: Sequence[Source]) -> list[str]:
         for source in data
         for d, places in zip(source.datasets, source.places, strict=True)
     ]
+
+
+def _commands(data: Sequence[Source], command: str) -> list[str]:
+    """What made the data, and the model from them."""
+    made = (dataset.header.command for source in data for dataset in source.datasets)
+    return list(dict.fromkeys(line for line in (*made, command) if line))
 
 
 def _number(value: float | None) -> str:

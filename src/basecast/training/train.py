@@ -264,7 +264,7 @@ def _draft(
     histories = {seed: [json.loads(line) for line in text.splitlines()] for seed, text in texts.items()}
     kept = {f"training/metrics-{seed}.jsonl": text for seed, text in texts.items()}
     kept["training/curves.png"] = _figure(histories)
-    return Draft(Package(spec, tuple(networks)), notes(start.note, states, lines, seeds, data, settings), kept)
+    return Draft(Package(spec, tuple(networks)), notes(start.note, states, lines, seeds, data, settings, command), kept)
 
 
 def _by_name(digests: Iterable[tuple[str, str]]) -> dict[str, str]:

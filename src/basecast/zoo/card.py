@@ -11,6 +11,7 @@ from basecast.zoo.licences import hub_front_matter, in_words, kind_of
 _MADE = "<!-- made by basecast from config.json; what stands under Notes is kept -->"
 _NOTES = "\n## Notes\n"
 _SPLICE = "splice"
+_DISTANCE = 50  # that `variant` looks for sites in by default
 
 
 def card_of(spec: ModelSpec, *, repository: str = "", acceptance: Sequence[str] = (), notes: str = "") -> str:
@@ -108,6 +109,8 @@ def _use(spec: ModelSpec, reference: str) -> list[str]:
     run = f"basecast zoo verify --run {reference}"
     if any(output.name == _SPLICE for output in spec.outputs):
         run = f"basecast variant -I in.vcf.gz -O out.vcf.gz -R genome.fa -A genes.gtf.gz -m {reference}"
+        if isinstance(spec.reach, LocalReach) and spec.reach.left < _DISTANCE:
+            run += f" -D {spec.reach.left}"
     return ["```", f"basecast zoo get {reference}{accept}", run, "```"]
 
 
