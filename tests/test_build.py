@@ -94,7 +94,7 @@ def test_the_wheel_holds_the_package_its_kernels_and_nothing_else(tmp_path: Path
         assert f"basecast-{basecast.__version__}.dist-info/licenses/LICENSE" in archive.namelist()
         assert "Root-Is-Purelib: false" in archive.read(f"basecast-{basecast.__version__}.dist-info/WHEEL").decode()
         library = archive.extract(LIBRARY, tmp_path)
-    assert wheel.stat().st_size < 2e6
+    assert wheel.stat().st_size < 3e6
     assert level(Path(library)) in {"avx512", "avx2", "neon", ""}
 
 

@@ -38,7 +38,7 @@ def test_a_splice_model() -> None:
     assert commands
     assert commands[1].splitlines() == [
         "basecast zoo get hf:me/mine --accept-licence",
-        "basecast variant -I in.vcf.gz -O out.vcf.gz -R genome.fa -A genes.gtf.gz -m hf:me/mine",
+        "basecast variant -I in.vcf.gz -O out.vcf.gz -R genome.fa -A genes.gtf.gz -D 22 -m hf:me/mine",
     ]
 
 

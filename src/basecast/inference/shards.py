@@ -272,7 +272,9 @@ class Parts:
                 self.folder.rmdir()
 
     def _clear(self) -> None:
-        self._unlink(r"part-\d{6,}(\.[\w.]+)?|\.(part-\d{6,}(\.[\w.]+)?|plan\.json)\.\w+\.partial")
+        self._unlink(
+            r"part-\d{6,}(\.checkpoint|\.metrics\.jsonl)?|\.(part-\d{6,}(\.checkpoint)?|plan\.json)\.\w+\.partial"
+        )
         self._unlink(r"plan\.json")  # last: parts without a plan would be taken for those of the next
 
     def _unlink(self, pattern: str) -> None:

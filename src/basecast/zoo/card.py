@@ -108,9 +108,9 @@ def _use(spec: ModelSpec, reference: str) -> list[str]:
     accept = " --accept-licence" if kind_of(spec.licence) == "non-commercial" else ""
     run = f"basecast zoo verify --run {reference}"
     if any(output.name == _SPLICE for output in spec.outputs):
-        run = f"basecast variant -I in.vcf.gz -O out.vcf.gz -R genome.fa -A genes.gtf.gz -m {reference}"
-        if isinstance(spec.reach, LocalReach) and spec.reach.left < _DISTANCE:
-            run += f" -D {spec.reach.left}"
+        reach = spec.reach.left if isinstance(spec.reach, LocalReach) else _DISTANCE
+        distance = f" -D {reach}" if reach < _DISTANCE else ""
+        run = f"basecast variant -I in.vcf.gz -O out.vcf.gz -R genome.fa -A genes.gtf.gz{distance} -m {reference}"
     return ["```", f"basecast zoo get {reference}{accept}", run, "```"]
 
 
