@@ -21,7 +21,6 @@ from basecast.acceptance import ship
 from basecast.cli.main import main
 from basecast.cli.train import TrainingOptions, TrainingRun
 from basecast.errors import InputError
-from basecast.training import train as train_module
 from basecast.training.checkpoint import State
 from basecast.training.loop import Loop
 from basecast.training.losses import Loss
@@ -44,7 +43,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(package: Package, device: str) -> None:
         raise InputError("not here")
 
-    monkeypatch.setattr(train_module, "_figure", lambda histories: b"")
+    monkeypatch.setattr("basecast.figures.canvas.png", lambda figure: b"")
     monkeypatch.setattr(ship, "make", none)
 
 

@@ -75,13 +75,14 @@ class Binned(Network):
 
 
 def binned_spec(config: ToyConfig, *, members: int = 1, **card: Any) -> ModelSpec:
+    transform = TargetTransform(scale=2.0, power=0.75, soft_clip=32.0)
+    plus, minus = Track(name="plus", strand="+", transform=transform), Track(name="minus", strand="-")
     coverage = Output(
         name="coverage",
-        tracks=(Track(name="plus", strand="+"), Track(name="minus", strand="-"), Track(name="both")),
+        tracks=(plus, minus, Track(name="both")),
         resolution=4,
         crop=1,
         link="softplus",
-        transform=TargetTransform(scale=2.0, power=0.75, soft_clip=32.0),
         reverse_complement=ReverseComplement(permutation=(1, 0, 2), shift=1),
     )
     return make_spec("toy_binned", config, LocalReach(left=3, right=4, stride=4), [coverage], members, **card)

@@ -58,7 +58,6 @@ def test_everything_comes_back_from_json() -> None:
                 resolution=32,
                 crop=2,
                 link="softplus",
-                transform=TargetTransform(scale=2, power=0.75, soft_clip=32),
                 reverse_complement=ReverseComplement(permutation=(1, 0), shift=1),
             ),
             Output(name="b", tracks=TRACKS, axes="site_pair", auxiliary=("a",)),
@@ -147,18 +146,25 @@ def test_window_lengths() -> None:
     assert [free.length_for(span) for span in (1, 108, 109)] == [128, 128, 256]
 
 
+@pytest.mark.parametrize("scaled_last", [False, True])
 @pytest.mark.parametrize("soft_clip", [None, 16.0])
 @pytest.mark.parametrize("power", [1.0, 0.75, 0.5])
-def test_transform_and_its_inverse(power: float, soft_clip: float | None) -> None:
-    transform = TargetTransform(scale=0.5, power=power, soft_clip=soft_clip)
+def test_transform_and_its_inverse(power: float, soft_clip: float | None, scaled_last: bool) -> None:
+    transform = TargetTransform(scale=0.5, power=power, soft_clip=soft_clip, scaled_last=scaled_last)
     signal = np.concatenate([np.linspace(0, 50, 500, endpoint=False), np.geomspace(50, 1e5, 100)])
     there = transform.apply(signal)
     assert (np.diff(there) > 0).all()
     assert soft_clip is None or there.max() < np.power(signal.max() * 0.5, power), "the clip must have worked"
     np.testing.assert_allclose(transform.invert(there), signal, rtol=1e-9, atol=1e-12)
+    single = signal.astype(np.float32)
+    assert transform.apply(single).dtype == transform.invert(single).dtype == np.float32
+    np.testing.assert_allclose(transform.invert(transform.apply(single)), single, rtol=2e-5, atol=1e-5)
 
 
 def test_transform_by_hand() -> None:
-    transform = TargetTransform(scale=2.0, power=0.5, soft_clip=4.0)
-    # (2 x)^0.5, and above 4 its excess grows as a square root: 4 - 1 + sqrt(10 - 4 + 1)
-    np.testing.assert_allclose(transform.apply(np.array([0.0, 2.0, 8.0, 50.0])), [0, 2, 4, 3 + 7**0.5])
+    transform = TargetTransform(scale=2.0, power=0.5, soft_clip=4.0, clip=8.0)
+    # (1 + 2 x)^0.5 - 1, and above 4 its excess grows as a square root: 4 - 1 + sqrt(10 - 4 + 1); nothing is above 8
+    np.testing.assert_allclose(transform.apply(np.array([0.0, 4.0, 60.0, 1e5])), [0, 2, 3 + 7**0.5, 8])
+    published = TargetTransform(scale=2.0, power=0.5, soft_clip=4.0, clip=8.0, scaled_last=True)
+    # x^0.5, then 4 + sqrt(10 - 4), then 8 at most, all times 2
+    np.testing.assert_allclose(published.apply(np.array([0.0, 4.0, 100.0, 1e5])), [0, 4, 8 + 2 * 6**0.5, 16])

@@ -34,7 +34,6 @@ from basecast.inference.shards import RunSettings
 from basecast.spec import LocalReach
 from basecast.spec.model import Node, Output, Track
 from basecast.spec.splice import SPLICE
-from basecast.training import train as train_module
 from basecast.training.loop import Loop
 from basecast.training.train import Draft, context_of, from_scratch, require_fit, shared_mask, train
 from basecast.zoo.package import load_package, verify_package
@@ -45,7 +44,7 @@ ONE = settings_of(epochs=1)
 @pytest.fixture(autouse=True)
 def _no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than training here; the ensemble has its figure."""
-    monkeypatch.setattr(train_module, "_figure", lambda histories: b"")
+    monkeypatch.setattr("basecast.figures.canvas.png", lambda figure: b"")
 
 
 @pytest.fixture(scope="module")

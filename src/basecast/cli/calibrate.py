@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from basecast.cli.console import Console
-from basecast.cli.options import DEFAULT_ENGINE, INPUT, MODEL, OUTPUT, EngineOptions, Messages, Model, settled
+from basecast.cli.options import DEFAULT_ENGINE, INPUT, MODEL, OUTPUT, Data, EngineOptions, Messages, Model, settled
 from basecast.cli.train import shipped
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def calibrate(
     *,
     model: Model,
-    data: Annotated[tuple[Path, ...], Parameter(name=("-d", "--data"), group=INPUT, metavar="DIR", negative="")],
+    data: Data,
     output: Annotated[Path, Parameter(name=("-O", "--output"), group=OUTPUT, metavar="MODEL")],
     split: Annotated[Literal["train", "validation", "test"], Parameter(group=INPUT)] = "validation",
     per_class: Annotated[bool, Parameter(group=MODEL, negative="")] = False,
@@ -62,7 +62,6 @@ def calibrate(
         Messages on standard error as text or as JSON lines.
     """
     from basecast.inference.shards import RunSettings
-    from basecast.training.answers import EngineSettings
     from basecast.training.calibration import CalibrateSettings
     from basecast.training.calibration import calibrate as fit
     from basecast.zoo.catalogue import load_model
@@ -78,13 +77,7 @@ def calibrate(
             output,
             model=package,
             settings=CalibrateSettings(split=split, per_class=per_class, draws=draws, seed=seed),
-            engine=EngineSettings(
-                device=engine.device,
-                precision=engine.precision,
-                threads=engine.threads,
-                memory=engine.memory_bytes,
-                tuning=tuning,
-            ),
+            engine=engine.settings(tuning),
             run=run,
             command=shlex.join(settled(command)),
             write=lambda target, draft: shipped(target, draft, console, engine.device),

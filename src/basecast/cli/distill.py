@@ -11,8 +11,8 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from basecast.cli.console import Console
-from basecast.cli.options import INPUT, MODEL, OUTPUT, Messages
-from basecast.cli.train import DEFAULT_RUN, DEFAULT_TRAINING, Data, Package, TrainingOptions, TrainingRun, carry_out
+from basecast.cli.options import INPUT, MODEL, OUTPUT, Data, Messages
+from basecast.cli.train import DEFAULT_RUN, DEFAULT_TRAINING, Package, TrainingOptions, TrainingRun, carry_out
 
 
 def distill(
@@ -71,10 +71,15 @@ def distill(
     console, package = Console(log_format), load_model(teacher)
     mask, species, build = shared_mask(data)
     described = student_of(package, context, channels).model_copy(
-        update={"name": output.name, "mask": mask, "species": species, "genome_build": build}
+        update={
+            "name": output.name,
+            "mask": mask,
+            "species": species,
+            "genome_build": build,
+            "licence": licence or "",
+            "citation": package.spec.citation,
+        }
     )
-    described = described.model_copy(update={"licence": licence or ""})
-    described = described.model_copy(update={"citation": package.spec.citation})
     shown = f"each record and {copies} copies of it with {mutation_rate:.1%} of the bases replaced"
     note = (
         f"It was taught the probabilities that {package.spec.name} gives for {shown}; its epoch was chosen by labels."

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from basecast.cli.console import Console
-from basecast.cli.options import DEFAULT_ENGINE, INPUT, MODEL, OUTPUT, EngineOptions, Messages, settled
+from basecast.cli.options import DEFAULT_ENGINE, INPUT, MODEL, OUTPUT, Data, EngineOptions, Messages, settled
 from basecast.errors import UsageError, counted
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def evaluate(
     *,
     model: Annotated[tuple[str, ...], Parameter(name=("-m", "--model"), group=MODEL, metavar="MODEL", negative="")],
-    data: Annotated[tuple[Path, ...], Parameter(name=("-d", "--data"), group=INPUT, metavar="DIR", negative="")],
+    data: Data,
     output: Annotated[Path, Parameter(name=("-O", "--output"), group=OUTPUT, metavar="DIR")],
     split: Annotated[Literal["train", "validation", "test"], Parameter(group=INPUT)] = "test",
     leave_out: Annotated[tuple[str, ...], Parameter(group=INPUT, metavar="NAME", negative="", show_default=False)] = (),
@@ -65,7 +65,6 @@ def evaluate(
         Messages on standard error as text or as JSON lines.
     """
     from basecast.inference.shards import RunSettings
-    from basecast.training.answers import EngineSettings
     from basecast.training.evaluate import evaluate as run_models
     from basecast.training.evaluation import EvaluateSettings
     from basecast.zoo.catalogue import load_model
@@ -84,13 +83,7 @@ def evaluate(
             output,
             models=packages,
             settings=EvaluateSettings(split=split, left_out=leave_out, draws=draws, seed=seed),
-            engine=EngineSettings(
-                device=engine.device,
-                precision=engine.precision,
-                threads=engine.threads,
-                memory=engine.memory_bytes,
-                tuning=tuning,
-            ),
+            engine=engine.settings(tuning),
             run=run,
             command=shlex.join(settled(command)),
             progress=progress,

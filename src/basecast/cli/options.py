@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from basecast.effects.scorer import VariantSettings
     from basecast.inference.shards import RunSettings
     from basecast.inference.tuning import Tuning
+    from basecast.training.answers import EngineSettings
     from basecast.zoo.package import Package
 
 INPUT, MODEL, OUTPUT, _ENGINE, RUN = (
@@ -30,6 +31,10 @@ CanonicalTag = Annotated[str | None, Parameter(group=INPUT, metavar="TAG")]
 ContigAliases = Annotated[str | None, Parameter(group=INPUT, metavar="TABLE")]
 Model = Annotated[str, Parameter(name=("-m", "--model"), group=MODEL, metavar="MODEL")]
 DEFAULT_MODEL = "human-400"
+Data = Annotated[
+    tuple[str, ...],
+    Parameter(name=("-d", "--data"), group=INPUT, negative="", consume_multiple=True, metavar="DIR"),
+]
 Rules = Literal["basecast", "spliceai"]
 Distance = Annotated[int, Parameter(name=["-D", "--distance"], group=MODEL, validator=Number(gte=0), metavar="N")]
 Mask = Annotated[Literal["0", "1", "both"], Parameter(name=["-M", "--mask"], group=MODEL)]
@@ -106,6 +111,18 @@ class EngineOptions:
             raise UsageError(
                 f"the folder of the kernel table {self.tuning} does not exist: make it with 'mkdir -p {folder}'"
             )
+
+    def settings(self, tuning: Tuning | None) -> EngineSettings:
+        """For whole records of datasets; ``tuning`` is what ``kernels`` gave."""
+        from basecast.training.answers import EngineSettings
+
+        return EngineSettings(
+            device=self.device,
+            precision=self.precision,
+            threads=self.threads,
+            memory=self.memory_bytes,
+            tuning=tuning,
+        )
 
     def variant_settings(
         self, package: Package, run: RunSettings, *, rules: Rules, distance: int, mask: str

@@ -11,7 +11,7 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 from basecast.cli.console import Console
-from basecast.cli.options import INPUT, MODEL, OUTPUT, RUN, Messages
+from basecast.cli.options import MODEL, OUTPUT, RUN, Data, Messages
 from basecast.cli.training_progress import numbers_of, told
 
 if TYPE_CHECKING:
@@ -19,13 +19,7 @@ if TYPE_CHECKING:
     from basecast.training.train import Draft, Start, Trained
 
 TRAINING = Group("Training", sort_key=1.5)
-Data = Annotated[
-    tuple[str, ...], Parameter(name="--data", group=INPUT, negative="", consume_multiple=True, metavar="DIR")
-]
 Package = Annotated[Path, Parameter(name=["-O", "--output"], group=OUTPUT, metavar="MODEL")]
-
-
-_RATES = "0.001; transfer: 0.0001"
 
 
 @Parameter(name="*", group=TRAINING)
@@ -111,34 +105,18 @@ class TrainingOptions:
         from basecast.errors import UsageError
         from basecast.training.loop import LoopSettings
 
+        windows = ("window", "splice_bias", "jitter", "samples_per_epoch", "importance_weights")
+        steps = ("epochs", "batch_size", "accumulate", "weight_decay", "clip", "average", "patience")
+        given = {
+            "sampling": {"kind": self.sampling, **{name: getattr(self, name) for name in windows}},
+            "loss": {"kind": self.loss, "alpha": self.focal_alpha, "gamma": self.focal_gamma},
+            "schedule": {"kind": self.schedule, "rate": self.rate or rate, "warm_up": self.warm_up},
+            "data_weights": self.data_weight,
+            "precision": precision,
+            **{name: getattr(self, name) for name in steps},
+        }
         try:
-            return LoopSettings.model_validate(
-                {
-                    "sampling": {
-                        "kind": self.sampling,
-                        **{
-                            name: getattr(self, name)
-                            for name in ("window", "splice_bias", "jitter", "samples_per_epoch", "importance_weights")
-                        },
-                    },
-                    "loss": {"kind": self.loss, "alpha": self.focal_alpha, "gamma": self.focal_gamma},
-                    "schedule": {"kind": self.schedule, "rate": self.rate or rate, "warm_up": self.warm_up},
-                    "data_weights": self.data_weight,
-                    "precision": precision,
-                    **{
-                        name: getattr(self, name)
-                        for name in (
-                            "epochs",
-                            "batch_size",
-                            "accumulate",
-                            "weight_decay",
-                            "clip",
-                            "average",
-                            "patience",
-                        )
-                    },
-                }
-            )
+            return LoopSettings.model_validate(given)
         except ValidationError as error:
             raise UsageError(f"{error.errors()[0]['msg'].removeprefix('Value error, ')}; see --help") from None
 

@@ -31,15 +31,11 @@ def told(console: Console, tensorboard: Path | None, seeds: Sequence[int]) -> It
                     before = seeds.index(line["seed"]) * line["steps"]
                     bar(before + line["step"], len(seeds) * line["steps"], _now(line))
                 return
-            numbers = {
-                name.removeprefix("validation_"): x for name, x in line.items() if name.startswith("validation_")
-            }
-            words = ", ".join(f"{name.replace('_', ' ')} {x:.4g}" for name, x in numbers.items() if x is not None)
             left = line["seconds"] / line["step"] * (line["steps"] - line["step"]) / 60
             trained = f"{line['loss']:.4g}" if line["loss"] is not None else "none"
             console.say(
                 f"seed {line['seed']}, epoch {line['epoch']} of {line['epochs']}: training loss {trained}, validation "
-                f"{words}; {left:,.0f} min left",
+                f"{numbers_of(line)}; {left:,.0f} min left",
                 **line,
             )
 

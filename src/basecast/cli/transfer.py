@@ -8,8 +8,8 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from basecast.cli.console import Console
-from basecast.cli.options import MODEL, OUTPUT, Messages, Model
-from basecast.cli.train import DEFAULT_RUN, DEFAULT_TRAINING, Data, Package, TrainingOptions, TrainingRun, carry_out
+from basecast.cli.options import MODEL, OUTPUT, Data, Messages, Model
+from basecast.cli.train import DEFAULT_RUN, DEFAULT_TRAINING, Package, TrainingOptions, TrainingRun, carry_out
 
 
 def transfer(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-from typing import Any
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Any, Self
 
 import h5py
 
@@ -36,6 +38,38 @@ class HDF5Output:
         self._stream.error = self._stream.error or OSError("given up")
         self.file.close()
         self._stream.close()
+
+
+class HDF5Writer(ABC):
+    """Gathers what goes into an HDF5 file. Write to a partial path: the file is whole only after ``close``."""
+
+    def __init__(self, path: str | os.PathLike[str], **options: Any) -> None:
+        self._output = HDF5Output(path, **options)
+        self._file = self._output.file
+
+    @abstractmethod
+    def _flush(self) -> None:
+        """Write what is gathered."""
+
+    def close(self) -> None:
+        """Write what is left."""
+        try:
+            self._flush()
+        except BaseException:
+            self._output.give_up()
+            raise
+        self._output.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self._output.give_up()
 
 
 class _Stream(io.RawIOBase):

@@ -5,43 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from basecast.data.store import Header, Sites
+from basecast.data.store import Dataset
 from basecast.data.windows import Places, Sampling, Windows, position_weights, share
 from basecast.errors import BasecastError
-from basecast.genome.sequence import Tokens
-
-
-class Examples(Protocol):
-    """What training needs of a dataset; `store.Dataset` is one."""
-
-    @property
-    def path(self) -> Path: ...
-    @property
-    def digest(self) -> str: ...
-    @property
-    def header(self) -> Header: ...
-    @property
-    def lengths(self) -> NDArray[np.int64]: ...
-    @property
-    def sequence(self) -> Tokens: ...
-    def __len__(self) -> int: ...
-    def tokens(self, record: int, start: int, end: int) -> Tokens: ...
-    def labels(self, record: int, start: int, end: int, output: str) -> NDArray[Any]: ...
-    def valid(self, record: int, start: int, end: int, output: str) -> Bool[np.ndarray, " bins"]: ...
-    def sites(self, record: int, output: str) -> Sites: ...
-    def place(self, record: int, start: int, end: int) -> str: ...
-    def require_context(self, context: int) -> None: ...
 
 
 @dataclass
@@ -93,7 +68,7 @@ class Batch:
             yield Batch(inputs, targets, valid, self.weight[cut], self.windows[cut])
 
 
-def places_of(dataset: Examples) -> Places:
+def places_of(dataset: Dataset) -> Places:
     """What sampling needs to know of a dataset: where its sites are, of whatever output."""
     found = [
         np.unique(np.concatenate([dataset.sites(record, output.name).position for output in dataset.header.outputs]))
@@ -115,13 +90,13 @@ class Source:
         context: bases around the label positions, half at each side.
     """
 
-    datasets: Sequence[Examples]
+    datasets: Sequence[Dataset]
     places: Sequence[Places]
     sampling: Sampling
     context: int
 
     @classmethod
-    def of(cls, datasets: Sequence[Examples], sampling: Sampling, context: int) -> Source:
+    def of(cls, datasets: Sequence[Dataset], sampling: Sampling, context: int) -> Source:
         """With the places of the datasets, whose sequences are read here, once for all workers."""
         for dataset in datasets:
             _ = dataset.sequence
@@ -174,8 +149,6 @@ class Source:
             num_workers=workers,
             pin_memory=pinned,
         )
-        if workers:
-            self.batch(windows[:1])  # what is read now is shared by the workers, not read by each
         with watched_workers():
             yield from loader
 

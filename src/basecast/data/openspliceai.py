@@ -12,15 +12,14 @@ import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from basecast.data.hdf5_output import HDF5Output
+from basecast.data.hdf5_output import HDF5Writer
 from basecast.data.store import ATTRIBUTE, RECORD_TYPES, Dataset, Header, Record, Sites, Target
 from basecast.errors import InputError, UsageError
 from basecast.genome.sequence import N, Tokens, padded
@@ -42,15 +41,11 @@ def file_name(split: str) -> str:
     return f"dataset_{split}.h5"
 
 
-class ShardWriter:
-    """Writes one split, record by record; of the sequence a shard is kept in memory, a byte a base.
-
-    Write to a partial path: the file is whole only after ``close``.
-    """
+class ShardWriter(HDF5Writer):
+    """Writes one split, record by record; of the sequence a shard is kept in memory, a byte a base."""
 
     def __init__(self, path: str | os.PathLike[str], header: Header) -> None:
-        self._output = HDF5Output(path)
-        self._file = self._output.file
+        super().__init__(path)
         self._file.attrs[ATTRIBUTE] = header.model_dump_json()
         self._kept: list[tuple[Tokens, NDArray[np.uint8]]] = []
         self._shards = 0
@@ -75,6 +70,8 @@ class ShardWriter:
             self._flush()
 
     def _flush(self) -> None:
+        if not self._kept:
+            return
         n = sum(len(classes) // WINDOW for _, classes in self._kept)
         x, y = (
             self._file.create_dataset(name, shape, "int8", chunks=chunk, compression="gzip", compression_opts=1)
@@ -95,27 +92,6 @@ class ShardWriter:
             at += len(windows)
         self._kept.clear()
         self._shards += 1
-
-    def close(self) -> None:
-        """Write what is left."""
-        try:
-            if self._kept:
-                self._flush()
-        except BaseException:
-            self._output.give_up()
-            raise
-        self._output.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self.close()
-        else:
-            self._output.give_up()
 
 
 def _one_hot(values: NDArray[np.uint8], channels: int) -> NDArray[np.int8]:

@@ -220,7 +220,7 @@ class Dataset:
         low, high = target.offsets[record : record + 2]
         if target.sites is not None:
             return Sites(*(column[low:high] for column in target.sites))
-        if target.values is None or self.header.output(output).link != "softmax":
+        if target.values is None or not self.header.output(output).has_classes:
             return Sites.none()
         values = target.values[low:high]
         position = np.flatnonzero(values[:, 0] < 0.5)

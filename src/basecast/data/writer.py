@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import h5py
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from basecast.data.hdf5_output import HDF5Output
+from basecast.data.hdf5_output import HDF5Writer
 from basecast.data.store import ATTRIBUTE, RECORD_TYPES, SITE_TYPES, Header, Record, Sites
 from basecast.genome.sequence import Tokens
 from basecast.spec.model import Output
@@ -21,16 +20,12 @@ _CHUNK = 1 << 18
 _KEPT = 1 << 24  # bytes that a writer gathers before it writes
 
 
-class Writer:
-    """Writes one split, record by record, in memory that does not grow with the genome.
-
-    Write to a partial path: the file is whole only after ``close``.
-    """
+class Writer(HDF5Writer):
+    """Writes one split, record by record."""
 
     def __init__(self, path: str | os.PathLike[str], header: Header) -> None:
+        super().__init__(path, libver=("v110", "latest"))
         self.header = header
-        self._output = HDF5Output(path, libver=("v110", "latest"))
-        self._file = self._output.file
         self._file.attrs[ATTRIBUTE] = header.model_dump_json()
         self._kept: dict[str, list[NDArray[Any]]] = {}
         self._size = 0
@@ -130,23 +125,3 @@ class Writer:
             self._output.check()
         self._kept.clear()
         self._size = 0
-
-    def close(self) -> None:
-        """Write what is left."""
-        try:
-            self._flush()
-        except BaseException:
-            self._output.give_up()
-            raise
-        self._output.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self.close()
-        else:
-            self._output.give_up()

@@ -35,6 +35,17 @@ class Masked:
         return padded(read, size, start - self.start, end - self.start)
 
 
+@dataclass(frozen=True, slots=True)
+class Shifted:
+    """``source`` with every base ``shift`` to the right of where it lies."""
+
+    source: Source
+    shift: int
+
+    def tokens(self, contig: str, start: int, end: int) -> Tokens:
+        return self.source.tokens(contig, start - self.shift, end - self.shift)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Haplotype:
     """``source`` with ``replacement`` in place of [start, end) of ``contig``.

@@ -36,7 +36,7 @@ class Answer:
         self._spec, self._names = spec, names
         self._temperature = spec.calibration.temperature if calibrated else {}
         tracks = {name: torch.tensor(indices, device=device) for name, indices in chosen.items()}
-        self._cut_late = {name: index for name, index in tracks.items() if spec.output(name).link == "softmax"}
+        self._cut_late = {name: index for name, index in tracks.items() if spec.output(name).has_classes}
         self._cut_early = {name: index for name, index in tracks.items() if name not in self._cut_late}
         self._sums: dict[str, Tensor] = {}
         self._counts = dict.fromkeys(names, 0)

@@ -81,6 +81,7 @@ LINKS: dict[str, Link] = {
     "sigmoid": lambda logits, dim: torch.sigmoid(logits),
     "softplus": lambda logits, dim: nn.functional.softplus(logits),
     "exp": lambda logits, dim: torch.exp(logits),
+    "exp_linear": lambda logits, dim: torch.where(logits > 0, logits + 1, torch.exp(logits.clamp(max=0))),
 }
 """Link name -> function of (logits, dimension of the tracks)."""
 
@@ -90,4 +91,5 @@ INVERSE_LINKS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": lambda values: torch.logit(values),
     "softplus": lambda values: values + torch.log(-torch.expm1(-values)),
     "exp": lambda values: torch.log(values),
+    "exp_linear": lambda values: torch.where(values > 1, values - 1, torch.log(values)),
 }

@@ -70,6 +70,51 @@ class Condition(Frozen):
     values: tuple[str, ...] = Field(min_length=1)
 
 
+class TargetTransform(Frozen):
+    """What was done to the bases of a bin to make the target of a track, step by step.
+
+    The ``statistic`` of the bases, times ``scale``, to the ``power`` as (1 + x) ** power - 1, a square root of what is
+    above ``soft_clip``, and nothing beyond ``clip``. Published Borzoi data are ``scaled_last``: x ** power, a soft clip
+    without its step of one, ``clip``, and then times ``scale``.
+    """
+
+    statistic: Literal["sum", "mean", "median", "max"] = "sum"
+    scale: float = Field(1.0, gt=0)
+    power: float = Field(1.0, gt=0)
+    soft_clip: float | None = Field(None, gt=0)
+    clip: float | None = Field(None, gt=0)
+    scaled_last: bool = False
+
+    @property
+    def _step(self) -> int:
+        return 0 if self.scaled_last else 1
+
+    def apply(self, values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+        """The statistic of each bin (>= 0) to model space."""
+        step = self._step
+        x = values if self.scaled_last else values * self.scale
+        if self.power != 1:
+            x = np.power(x + step, self.power) - step
+        if self.soft_clip is not None:
+            x = np.where(
+                x > self.soft_clip, self.soft_clip - step + np.sqrt(np.maximum(x - self.soft_clip, 0) + step), x
+            )
+        if self.clip is not None:
+            x = np.minimum(x, self.clip)
+        return x * self.scale if self.scaled_last else x
+
+    def invert(self, values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+        """Model space to the statistic of each bin; the inverse of ``apply`` but for what ``clip`` took."""
+        step = self._step
+        x = values / self.scale if self.scaled_last else values
+        if self.soft_clip is not None:
+            above = np.square(np.maximum(x - self.soft_clip + step, step)) - step
+            x = np.where(x > self.soft_clip, self.soft_clip + above, x)
+        if self.power != 1:
+            x = np.power(x + step, 1 / self.power) - step
+        return x if self.scaled_last else x / self.scale
+
+
 class Track(Frozen):
     """One channel of an output."""
 
@@ -78,6 +123,8 @@ class Track(Frozen):
     assay: str = ""
     biosample: str = ""
     unit: str = ""
+    description: str = ""
+    transform: TargetTransform | None = Field(None, description="from what was measured to what the model is taught")
 
 
 class ReverseComplement(Frozen):
@@ -89,28 +136,6 @@ class ReverseComplement(Frozen):
 
     permutation: tuple[int, ...] = ()
     shift: int = 0
-
-
-class TargetTransform(Frozen):
-    """What was done to the targets in training: ``scale``, ``power``, a square-root clip above ``soft_clip``."""
-
-    scale: float = Field(1.0, gt=0)
-    power: float = Field(1.0, gt=0)
-    soft_clip: float | None = Field(None, gt=0)
-
-    def apply(self, values: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
-        """Signal (>= 0) to model space."""
-        x = np.power(values * self.scale, self.power)
-        if self.soft_clip is not None:
-            x = np.where(x > self.soft_clip, self.soft_clip - 1 + np.sqrt(np.maximum(x - self.soft_clip + 1, 1)), x)
-        return x
-
-    def invert(self, values: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
-        """Model space to signal; the exact inverse of ``apply``."""
-        x = values
-        if self.soft_clip is not None:
-            x = np.where(x > self.soft_clip, np.square(np.maximum(x - self.soft_clip + 1, 1)) + self.soft_clip - 1, x)
-        return np.power(x, 1 / self.power) / self.scale
 
 
 class Output(Frozen):
@@ -125,10 +150,14 @@ class Output(Frozen):
     axes: Literal["position", "position_pair", "site_pair", "scalar"] = "position"
     resolution: int = Field(1, ge=1, description="bases a bin")
     crop: int = Field(0, ge=0, description="bins at each end that the head leaves out beyond the reach")
-    link: Literal["identity", "softmax", "sigmoid", "softplus", "exp"] = "identity"
-    transform: TargetTransform | None = None
+    link: Literal["identity", "softmax", "sigmoid", "softplus", "exp", "exp_linear"] = "identity"
     reverse_complement: ReverseComplement = ReverseComplement()
     auxiliary: tuple[str, ...] = Field((), description="outputs that this head is fed with")
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether a bin is one of the tracks, which are classes; else each track is a signal of its own."""
+        return self.link == "softmax"
 
     @model_validator(mode="after")
     def _reverse_complement_is_an_involution(self) -> Output:

@@ -142,7 +142,7 @@ class Records:
 def _classes(dataset: Dataset) -> tuple[str, tuple[str, ...]]:
     """Output and class names of the sites of a dataset."""
     for output in dataset.header.outputs:
-        if output.name not in dataset.header.dense and output.link == "softmax" and output.resolution == 1:
+        if output.name not in dataset.header.dense and output.has_classes and output.resolution == 1:
             return output.name, tuple(track.name for track in output.tracks)
     raise UsageError(f"{dataset.path} has no output with one class a base: there are no sites to be found in it")
 
@@ -185,6 +185,14 @@ class Answers:
         networks = [*self.package.networks, *(x for node in self.package.nodes.values() for x in node.networks)]
         weights = sum(x.numel() for network in networks for x in network.parameters())
         return max(min(int(WORK[self.engine.device.type] / max(weights, 1)), _LONGEST), 1)
+
+    def shards(self) -> Iterator[Shard]:
+        """The records in shards of ``span`` bases."""
+        return self.records.shards(self.span)
+
+    def bases(self, items: Sequence[int]) -> int:
+        """Of the records of a shard."""
+        return int(self.records.lengths[list(items)].sum())
 
     def each(self, items: Sequence[int]) -> Iterator[tuple[int, Float[np.ndarray, "positions classes"]]]:
         """Each record with the values of all its positions; the same whatever was asked before.

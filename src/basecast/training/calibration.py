@@ -25,7 +25,7 @@ from basecast.inference.shards import Parts, RunSettings
 from basecast.spec import Calibration, ModelSpec, Provenance
 from basecast.spec.model import Frozen
 from basecast.training.answers import Answers, EngineSettings, Records
-from basecast.training.evaluate import Spans, tallied
+from basecast.training.evaluate import tallied
 from basecast.training.evaluation import EvaluateSettings, Evaluation, measured, reliability_of
 from basecast.training.lineage import inherited
 from basecast.training.metrics import BINS, LEAST_PROBABILITY
@@ -160,12 +160,12 @@ def _fit(
     """The model is run once; its logits stay in parts on disk, which each step of the fit reads in turn."""
     answers = Answers(_with_logits(package, records.output), records, engine)
     plan = {"verb": "calibrate", "basecast": basecast.__version__, **answers.plan(), "split": settings.split}
-    spans = Spans(records, answers.span)
-    job = Job(plan, {"verb": "calibrate"}, spans.shards, _Worker(answers), {}, size=spans.bases, engine=answers.engine)
+    assembly = {"verb": "calibrate"}
+    job = Job(plan, assembly, answers.shards, _Worker(answers), {}, size=answers.bases, engine=answers.engine)
     beside = run.model_copy(update={"work_dir": run.work_dir and run.work_dir / "logits"})
     parts = stack.enter_context(parts_of(job, f"{target}.logits", beside))
     carry_out(job, parts, beside, done.tell)
-    n_shards = sum(1 for _ in spans.shards())
+    n_shards = sum(1 for _ in answers.shards())
 
     def batches() -> Iterator[tuple[NDArray[np.float32], NDArray[np.uint8]]]:
         return (_read(parts.load(shard)) for shard in range(n_shards))
@@ -219,7 +219,7 @@ def _spec(
         by_class = dict(zip(records.classes, temperature, strict=True))
         temperature = tuple(by_class[track.name] for track in parent.output(records.output).tracks)
     files = {f"{d.path.parent.name}/{d.path.name}": d.digest for d in records.datasets}
-    told = f"{parent.name} with the temperature that fits {', '.join(files)}"
+    told = f"the temperature was fitted to {', '.join(files)}"
     provenance = Provenance(
         basecast=basecast.__version__,
         command=command,

@@ -17,7 +17,7 @@ from basecast.data.opening import open_split
 from basecast.data.openspliceai import OpenSpliceAIShards
 from basecast.data.store import Dataset, Header
 from basecast.data.writer import Writer
-from basecast.errors import InputError, UsageError
+from basecast.errors import UsageError
 from basecast.files import whole_file
 from basecast.genome.sequence import N, Tokens, padded
 from basecast.inference.jobs import Job, carry_out, parts_of
@@ -130,10 +130,10 @@ def teach(
     job = Job(
         plan={"verb": "teach", "basecast": basecast.__version__, **words, **answers.plan()},
         assembly={"verb": "teach"},
-        shards=lambda: records.shards(answers.span),
+        shards=answers.shards,
         worker=payload,
         files={str(source.path): source.digest},
-        size=lambda items: int(sum(copies.lengths[item] for item in items)),
+        size=answers.bases,
         engine=answers.engine,
     )
     told = (lambda done: progress(done, total)) if progress else None
@@ -154,7 +154,7 @@ def teach(
         with whole_file(folder / "validation.h5") as partial:
             partial.write_bytes(validation.path.read_bytes())
         with whole_file(folder / "train.h5") as partial, Writer(partial, header) as writer:
-            for number, items in records.shards(answers.span):
+            for number, items in answers.shards():
                 with np.load(io.BytesIO(parts.load(number))) as values:
                     for item in items:
                         _write(writer, copies, header, item, values[str(item)])
@@ -167,6 +167,4 @@ def _write(
 ) -> None:
     record = copies.record(item)
     bases = copies.tokens(item, -header.flank, record.end - record.start + header.flank)
-    if not np.isfinite(values).all():
-        raise InputError(f"the teacher gives no number for record {item} of {copies.path}")
     writer.add(record, bases, {header.outputs[0].name: values})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def tallied(
     n_bases = int(records.lengths.sum())
     found, kept = [], []
     for number, (name, each) in enumerate(zip(names, answers, strict=True)):
-        n_shards = sum(1 for _ in records.shards(each.span))
+        n_shards = sum(1 for _ in each.shards())
         worker = _Worker(each, max(4 * CAPACITY // n_shards, _LEAST_CAPACITY))
         plan = {
             "verb": "evaluate",
@@ -94,8 +94,7 @@ def tallied(
             "left out": list(settings.left_out),
             "scores of a shard": worker.capacity,
         }
-        spans = Spans(records, each.span)
-        job = Job(plan, {"verb": "evaluate"}, spans.shards, worker, {}, size=spans.bases, engine=each.engine)
+        job = Job(plan, {"verb": "evaluate"}, each.shards, worker, {}, size=each.bases, engine=each.engine)
         done = number * n_bases
         told = (lambda n, done=done: progress(done + n, len(answers) * n_bases)) if progress else None
         beside = run.model_copy(update={"work_dir": run.work_dir and run.work_dir / f"model-{number + 1}"})
@@ -107,20 +106,6 @@ def tallied(
         found.append(Evaluated(name, each.package, tally))
         kept.append(parts)
     return found, kept
-
-
-@dataclass(frozen=True)
-class Spans:
-    """The records in shards of ``span`` bases."""
-
-    records: Records
-    span: int
-
-    def shards(self) -> Iterator[tuple[int, list[Any]]]:
-        return self.records.shards(self.span)
-
-    def bases(self, items: Sequence[int]) -> int:
-        return int(self.records.lengths[list(items)].sum())
 
 
 @dataclass(frozen=True)

@@ -366,7 +366,7 @@ def _weights(batch: Batch, output: Output) -> Tensor:
 
 def _classes(output: Output) -> range:
     """Tracks that are ranked: all classes but the first, which is none of them."""
-    return range(1, len(output.tracks)) if output.link == "softmax" else range(0)
+    return range(1, len(output.tracks)) if output.has_classes else range(0)
 
 
 @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from pydantic import Field, model_validator
@@ -15,7 +17,7 @@ from basecast.spec.model import Frozen, Output
 class Loss(Frozen):
     """What is minimised. ``focal`` scales the cross-entropy of a class by alpha (1 - p) ** gamma (Lin et al. 2017)."""
 
-    kind: str = Field("cross-entropy", pattern="^(cross-entropy|focal)$")
+    kind: Literal["cross-entropy", "focal"] = "cross-entropy"
     alpha: tuple[float, ...] | None = Field(None, description="focal: a factor for each class")
     gamma: float = Field(2.0, ge=0, description="focal: how much what is easy is played down")
 
@@ -27,7 +29,7 @@ class Loss(Frozen):
 
     def check(self, output: Output) -> None:
         """Raises UsageError where the loss does not fit an output."""
-        if output.link != "softmax":
+        if not output.has_classes:
             raise UsageError(f"{self.kind} needs classes, and the output {output.name!r} has none")
         if self.alpha is not None and len(self.alpha) != len(output.tracks):
             names = ", ".join(track.name for track in output.tracks)

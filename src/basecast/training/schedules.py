@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from pydantic import Field
 
@@ -20,7 +21,7 @@ class Schedule(Frozen):
     once, from the rate to 0 over the whole training. ``constant``: as it is.
     """
 
-    kind: str = Field("cosine", pattern="^(multistep|cosine-restarts|cosine|constant)$")
+    kind: Literal["multistep", "cosine-restarts", "cosine", "constant"] = "cosine"
     rate: float = Field(1e-3, gt=0)
     warm_up: int = Field(0, ge=0, description="steps over which the rate rises from 0")
 

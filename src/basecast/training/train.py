@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +11,9 @@ from typing import Any
 import torch
 
 import basecast
-from basecast.data.loader import Examples, Source
+from basecast.data.loader import Source
 from basecast.data.opening import open_split
+from basecast.data.store import Dataset
 from basecast.errors import UsageError
 from basecast.inference.device import choose_device
 from basecast.inference.shards import Parts, RunSettings
@@ -195,7 +195,7 @@ def context_of(spec: ModelSpec) -> int:
     return spec.reach.left + spec.reach.right
 
 
-def require_fit(dataset: Examples, spec: ModelSpec) -> None:
+def require_fit(dataset: Dataset, spec: ModelSpec) -> None:
     """Stop where a dataset is not what a model takes and gives.
 
     Raises:
@@ -260,10 +260,13 @@ def _draft(
         network = start.network(seeds[number])
         fill(network, {name: x.float() if x.is_floating_point() else x for name, x in state.best.items()}, Path(name))
         networks.append(network)
+    from basecast.figures.canvas import png
+    from basecast.figures.curves import training_curves
+
     texts = dict(zip(seeds, lines, strict=True))
     histories = {seed: [json.loads(line) for line in text.splitlines()] for seed, text in texts.items()}
     kept = {f"training/metrics-{seed}.jsonl": text for seed, text in texts.items()}
-    kept["training/curves.png"] = _figure(histories)
+    kept["training/curves.png"] = png(training_curves(histories))
     return Draft(Package(spec, tuple(networks)), notes(start.note, states, lines, seeds, data, settings, command), kept)
 
 
@@ -277,11 +280,3 @@ def _by_name(digests: Iterable[tuple[str, str]]) -> dict[str, str]:
             own = f"{name} ({number})"
         found[own] = digest
     return found
-
-
-def _figure(histories: Mapping[int, Sequence[dict[str, Any]]]) -> bytes:
-    from basecast.figures.curves import training_curves
-
-    content = io.BytesIO()
-    training_curves(histories).savefig(content, format="png", dpi=120)
-    return content.getvalue()

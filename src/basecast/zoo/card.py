@@ -125,6 +125,6 @@ def _provenance(spec: ModelSpec) -> list[str]:
 
 def _lineage(spec: ModelSpec) -> list[str]:
     lines = [f"- Licence of the weights: {in_words(spec.licence)}."]
-    lines += [f"- Trained from or taught by: {', '.join(spec.parents)}."] if spec.parents else []
+    lines += [f"- Made from: {', '.join(spec.parents)}."] if spec.parents else []
     lines += [f"- To cite: {spec.citation}."] if spec.citation else []
     return lines
