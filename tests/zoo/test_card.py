@@ -60,7 +60,7 @@ def test_provenance() -> None:
         "- Made on a whim.",
         "`train it`",
         "`genes.gtf`, SHA-256 `abc`",
-        "taught by: other.",
+        "Made from: other.",
         "cite: Us 2026.",
     ):
         assert words in card

@@ -51,6 +51,5 @@ def evaluate(
 def _mean(each: Sequence[Values]) -> Values:
     if len(each) == 1:
         return each[0]
-    return {
-        name: np.mean([v[name] for v in each], axis=0, dtype=np.float64).astype(x.dtype) for name, x in each[0].items()
-    }
+    together = {name: np.stack([values[name] for values in each]) for name in each[0]}
+    return {name: x.mean(axis=0, dtype=np.float64).astype(x.dtype) for name, x in together.items()}
