@@ -206,10 +206,22 @@ def test_an_output_that_is_a_folder_or_has_none(predict: Predict, tmp_path: Path
     assert names(tmp_path) == {"folder"}
 
 
-def test_a_model_without_splice_sites(predict: Predict, tmp_path: Path) -> None:
+def test_a_model_without_splice_sites_predicts_its_signal(predict: Predict, tmp_path: Path) -> None:
+    """And refuses what is of sites."""
     save_package(tmp_path / "binned", package_of("toy_binned"))
+    given = ("-m", tmp_path / "binned", "-O", tmp_path / "out")
+    ran = predict(*given, "--strand", "-")
+    refused(ran, tmp_path, 2, "toy_binned predicts signal tracks: --strand is not for them, leave it out")
+    ran = predict(*given)
+    assert ran.code == 0
+    assert names(tmp_path) == {"binned", "out.stats.json", *(f"out.{name}.bw" for name in ("plus", "minus", "both"))}
+    assert "3 tracks of coverage, 975 bins of 4 bp in 3,900 bases of 2 contigs by toy_binned" in ran.err
+
+
+def test_classes_that_are_no_splice_sites(predict: Predict, tmp_path: Path) -> None:
+    save_package(tmp_path / "mixing", package_of("toy_mixing"))
     said = "gives no splice sites base by base: take one that lists them in its outputs"
-    refused(predict("-m", tmp_path / "binned"), tmp_path, 2, said)
+    refused(predict("-m", tmp_path / "mixing", "--head", "splice"), tmp_path, 2, said)
 
 
 def test_an_annotation_of_another_genome(predict: Predict, world: World, tmp_path: Path) -> None:

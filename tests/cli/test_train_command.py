@@ -19,7 +19,7 @@ from toy_data import metrics_of, write_data
 
 from basecast.acceptance import ship
 from basecast.cli.main import main
-from basecast.cli.train import TrainingOptions, TrainingRun
+from basecast.cli.training_options import TrainingOptions, TrainingRun
 from basecast.errors import InputError
 from basecast.training.checkpoint import State
 from basecast.training.loop import Loop
@@ -111,7 +111,7 @@ def test_json_for_programs(train: Train) -> None:
 def test_every_option_is_explained(run: Run) -> None:
     text = run("train", "--help").out
     names = [field.name for kind in (TrainingOptions, TrainingRun) for field in dataclasses.fields(kind)]
-    for name in [*names, "data", "output", "context", "channels", "licence", "log_format"]:
+    for name in [*names, "data", "output", "family", "size", "context", "channels", "config", "tracks", "licence"]:
         assert f"--{name.replace('_', '-')}" in text, name
 
 
@@ -146,7 +146,7 @@ def test_options_reach_the_loop(train: Train, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(Loop, "run", run)
     options = "--sampling biased --splice-bias 0.25 --jitter 9 --samples-per-epoch 13 --no-importance-weights"
     options += " --data-weight 2 --epochs 1 --accumulate 2 --loss focal --focal-alpha 1 --focal-alpha 2 --focal-alpha 3"
-    options += " --focal-gamma 1.5 --schedule constant --rate 0.01 --warm-up 3 --weight-decay 0 --clip 2 --average 0.5"
+    options += " --focal-gamma 1.5 --optimiser adam --betas 0.8 0.9 --clip-each 4 --schedule constant --rate 0.01 --warm-up 3 --weight-decay 0 --clip 2 --average 0.5"
     options += " --patience 3 --seed 9 --precision bf16 --workers 0 --checkpoint-every 7"
     assert train(*options.split()).code == 0
     (loop,) = seen
@@ -159,15 +159,22 @@ def test_options_reach_the_loop(train: Train, tmp_path: Path, monkeypatch: pytes
         "samples_per_epoch": 13,
         "importance_weights": False,
     }
-    assert settings.loss.model_dump() == {"kind": "focal", "alpha": (1, 2, 3), "gamma": 1.5}
+    assert settings.loss.model_dump() == {"kind": "focal", "alpha": (1, 2, 3), "gamma": 1.5, "total_weight": 0.2}
+    assert settings.optimiser.model_dump() == {
+        "kind": "adam",
+        "betas": (0.8, 0.9),
+        "momentum": 0.9,
+        "weight_decay": 0,
+        "clip": 2,
+        "clip_each": 4,
+    }
     assert settings.schedule.model_dump() == {"kind": "constant", "rate": 0.01, "warm_up": 3}
-    rest = settings.model_dump(exclude={"sampling", "loss", "schedule"})
+    rest = settings.model_dump(exclude={"sampling", "loss", "optimiser", "schedule"})
     assert rest == {
         "epochs": 1,
         "batch_size": 3,
         "accumulate": 2,
-        "weight_decay": 0,
-        "clip": 2,
+        "augment": {"reverse_complement": False, "shift": 0},
         "average": 0.5,
         "patience": 3,
         "data_weights": (2,),
@@ -191,7 +198,7 @@ def test_two_processes_train_together(data: Path, tmp_path: Path) -> None:
 REFUSED: dict[str, tuple[tuple[object, ...], int, str]] = {
     "a sampling that there is not": (("--sampling", "all"), 2, "--sampling"),
     "windows of nothing": (("--window", 0), 2, "--window"),
-    "a context that is not published": (("--context", 81), 2, "published contexts are [80, 400, 2000, 10000]"),
+    "a context that is not published": (("--context", 81), 2, "there is no spliceai of the size '81', only tiny, 80, 400, 2000"),
     "seeds that are none": (("--seeds", "a"), 2, "is not numbers joined by commas"),
     "a negative seed": (("--seeds=-3",), 2, "from 0 to 2^31 - 1"),
     "weights for other data": (("--data-weight", 1, "--data-weight", 2), 2, "1 datasets and 2 weights"),
@@ -230,7 +237,7 @@ def test_a_corrupt_dataset_is_bad_input(train: Train, data: Path, tmp_path: Path
 
 def test_a_loss_that_is_no_number_ends_it(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = Loss.each
-    monkeypatch.setattr(Loss, "each", lambda self, logits, target: own(self, logits, target) * torch.nan)
+    monkeypatch.setattr(Loss, "each", lambda *arguments: own(*arguments) * torch.nan)
     said(train(), 1, "is no number at step 1", "windows train", "(--restart) with a smaller --rate or --clip 1")
 
 

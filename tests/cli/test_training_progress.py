@@ -47,6 +47,13 @@ def test_the_bar_counts_the_steps_of_all_networks_with_loss_and_top_1() -> None:
     assert console.calls == [(10, 80, "loss 0.512, top-1 0.25"), (60, 80, "loss 0.5")]
 
 
+def test_of_signals_it_shows_their_correlation() -> None:
+    console = Shown()
+    with told(console, None, [1]) as tell:
+        tell(STEP | {"seed": 1, "step": 10, "loss": -7.5, "pearson": 0.512})
+    assert console.calls == [(10, 40, "loss -7.5, correlation 0.512")]
+
+
 def test_a_run_that_goes_on_with_its_second_network_counts_the_first() -> None:
     console = Shown()
     with told(console, None, [7, 3]) as tell:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,11 +39,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def source(folder: Path) -> Source:
     sampling = Sampling(kind="biased", window=WINDOW, samples_per_epoch=23)
-    return Source.of([Dataset(folder / "train.h5"), Dataset(folder / "validation.h5")], sampling, CONTEXT)
+    return Source.of([Dataset(folder / "train.h5"), Dataset(folder / "validation.h5")], sampling, (CONTEXT // 2,) * 2)
 
 
 def window_at(record: int, start: int, dataset: int = 0) -> Windows:
-    return Windows(np.array([dataset], np.int16), np.array([record], np.int32), np.array([start], np.int64))
+    return Windows.at(np.array([dataset], np.int16), np.array([record], np.int32), np.array([start], np.int64))
 
 
 def together(batches: list[Batch]) -> dict[str, torch.Tensor]:
@@ -70,8 +71,8 @@ def stored(
     return Dataset(path)
 
 
-def alone(dataset: Dataset, context: int = CONTEXT) -> Source:
-    return Source.of([dataset], Sampling(kind="grid", window=WINDOW), context)
+def alone(dataset: Dataset) -> Source:
+    return Source.of([dataset], Sampling(kind="grid", window=WINDOW), (CONTEXT // 2,) * 2)
 
 
 # ---- the same for all
@@ -129,7 +130,7 @@ def test_positions_are_weighed_only_where_they_were_drawn_with_a_bias(source: So
     windows = epoch_windows(source.places, source.sampling, 1, 0)
     assert source.batch(windows).weight.std() > 0
     assert (source.batch(windows, is_weighted=False).weight == 1).all()
-    plain = Source(source.datasets, source.places, Sampling(kind="grid", window=WINDOW), CONTEXT)
+    plain = replace(source, sampling=Sampling(kind="grid", window=WINDOW))
     assert (plain.batch(windows).weight == 1).all()
 
 
@@ -200,8 +201,8 @@ def test_a_batch_goes_to_a_device_and_keeps_its_windows(source: Source) -> None:
 
 def killed(at: Callable[[], None], source: Source) -> None:
     """Read with workers, and kill one of them before ``at``."""
-    windows = every_window(source.places * 200, WINDOW)
-    whole = Source(list(source.datasets) * 200, source.places * 200, source.sampling, CONTEXT)
+    windows = every_window(list(source.places) * 200, WINDOW)
+    whole = replace(source, datasets=list(source.datasets) * 200, places=list(source.places) * 200)
     batches = whole.batches(windows, 1, workers=1)
     next(batches)
     (worker,) = multiprocessing.active_children()

@@ -46,6 +46,22 @@ def test_training_curves_show_loss_and_validation_metrics() -> None:
     assert len(lines_of(figure, 1)) == 4
 
 
+def test_training_curves_of_signals_show_how_they_correlate() -> None:
+    lines = [
+        {"kind": "step", "step": 10, "loss": -2.0, "pearson": 0.2},
+        *(
+            {"kind": "epoch", "epoch": e, "step": 10 * e, "validation_loss": -3.0 * e, "validation_pearson_x": 0.1 * e}
+            | {"validation_r2_x": 0.2 * e}
+            for e in (1, 2)
+        ),
+    ]
+    figure = training_curves({1: lines})
+    assert [ax.get_ylabel() for ax in figure.axes] == ["loss", "Pearson correlation", "R2"]
+    assert lines_of(figure, 0)[1] == ([10, 20], [-3.0, -6.0])
+    assert figure.axes[0].get_yscale() == "linear"  # a loss of counts may be below 0
+    assert lines_of(figure, 1) == [([1, 2], [0.1, 0.2])]
+
+
 def test_a_training_without_an_epoch_has_curves_too() -> None:
     figure = training_curves({1: history(1)[:3]})
     assert lines_of(figure, 0)[0][0] == [10, 20, 30]

@@ -190,16 +190,16 @@ def refiner_spec(config: ToyConfig, *, members: int = 1, **card: Any) -> ModelSp
     return make_spec("toy_refiner", config, LocalReach(left=4, right=4), [RATE], members, inputs=inputs, **card)
 
 
-register(Family("toy_binned", ToyConfig, Binned, ToyConfig, binned_spec))
-register(Family("toy_mixing", ToyConfig, Mixing, ToyConfig, mixing_spec))
-register(Family("toy_track", ToyConfig, WithInput, ToyConfig, with_track_spec))
-register(Family("toy_refiner", ToyConfig, Refiner, ToyConfig, refiner_spec))
+register(Family("toy_binned", ToyConfig, Binned, {"tiny": ToyConfig}, binned_spec))
+register(Family("toy_mixing", ToyConfig, Mixing, {"tiny": ToyConfig}, mixing_spec))
+register(Family("toy_track", ToyConfig, WithInput, {"tiny": ToyConfig}, with_track_spec))
+register(Family("toy_refiner", ToyConfig, Refiner, {"tiny": ToyConfig}, refiner_spec))
 
 
 def package_of(family: str, members: int = 1, seed: int = 0, **card: Any) -> Package:
     """The tiny preset of a family with random weights and random batch statistics, ready to answer."""
     known = families()[family]
-    config = known.tiny()
+    config = known.sizes["tiny"]()
     torch.manual_seed(seed)
     networks = []
     for _ in range(members):

@@ -386,7 +386,7 @@ def test_disk_full_while_writing_an_output(
 ) -> None:
     """The parts stay, and so does a file of an earlier run."""
     Path(file).write_text("of an earlier run")
-    merge, before = module.merge_sites, resource.getrlimit(resource.RLIMIT_FSIZE)
+    merge, before = module.merge_predictions, resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def merging(*arguments: Any) -> Any:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
@@ -396,7 +396,7 @@ def test_disk_full_while_writing_an_output(
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "merge_sites", merging)
+        patch.setattr(module, "merge_predictions", merging)
         patch.setattr(output, "FORMATS", {name: output.FORMATS[name]})  # type: ignore[index]
         patch.setattr(module, "FORMATS", output.FORMATS)
         assert predict(*given) == 1

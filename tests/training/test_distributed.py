@@ -76,7 +76,7 @@ def check_alike(first: dict[str, Tensor], second: dict[str, Tensor], limit: floa
 
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
-    "clipped, averaged, with a penalty": {"clip": 0.5, "average": 0.9, "penalty": ridge},
+    "clipped, averaged, with a penalty": {"optimiser": {"clip": 0.5}, "average": 0.9, "penalty": ridge},
     "in parts": {"accumulate": 3, "is_frozen": True},
     "random phase, focal": {
         "sampling": {"kind": "random-phase", "window": 60},
@@ -178,10 +178,10 @@ def test_a_loss_that_is_no_number_in_one_process_is_named_by_all(data: Path, tmp
     own, calls = Loss.each, itertools.count(1)
 
     def poisoned(rank: int) -> Any:
-        def each(loss: Loss, logits: Tensor, target: Tensor) -> Tensor:
-            found = own(loss, logits, target)
+        def each(loss: Loss, *arguments: Any) -> Tensor:
+            found = own(loss, *arguments)
             if rank == 1 and next(calls) == 2:
-                found = found * torch.tensor([1.0, math.nan, 1.0], dtype=found.dtype)[:, None]
+                found = found * torch.tensor([1.0, math.nan, 1.0], dtype=found.dtype)
             return found
 
         Loss.each = each  # type: ignore[method-assign] # in this fork only

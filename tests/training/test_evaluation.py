@@ -283,7 +283,7 @@ def test_an_interrupted_run_goes_on_where_it_stood(
 def test_a_run_of_other_records_is_not_gone_on_with(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verb, "write", lambda *_: (_ for _ in ()).throw(InterruptedRunError(130, "stopped")))
+    monkeypatch.setattr(verb, "write_folder", lambda *_: (_ for _ in ()).throw(InterruptedRunError(130, "stopped")))
     with pytest.raises(InterruptedRunError):
         run(data, tmp_path / "out", model())
     with pytest.raises(UsageError, match=r"part of another run: left out"):

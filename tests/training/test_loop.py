@@ -203,7 +203,7 @@ def test_weights_that_need_no_gradient_stay(data: Path, tmp_path: Path) -> None:
 def test_gradients_are_clipped_to_their_norm(data: Path, tmp_path: Path) -> None:
     norms = []
     for clip in (None, 1e-3):
-        loop = after(data, tmp_path, settings_of(epochs=1, clip=clip), str(clip))
+        loop = after(data, tmp_path, settings_of(epochs=1, optimiser={"clip": clip}), str(clip))
         norms.append(math.sqrt(sum(float(p.grad.square().sum()) for p in loop.parameters if p.grad is not None)))
     assert norms[0] > 0.01
     assert norms[1] == pytest.approx(1e-3, rel=1e-3)
@@ -340,7 +340,14 @@ class Dropping(SpliceAI):
         return nn.functional.dropout(super().embed(one_hot, conditions), 0.2, self.training)
 
 
-LONG = settings_of(epochs=3, average=0.9, clip=1.0, sampling={"window": 70}, batch_size=4, schedule={"rate": 0.01})
+LONG = settings_of(
+    epochs=3,
+    average=0.9,
+    optimiser={"clip": 1.0},
+    sampling={"window": 70},
+    batch_size=4,
+    schedule={"rate": 0.01},
+)
 """Three steps an epoch or four."""
 
 
@@ -481,11 +488,11 @@ def test_a_half_written_line_of_metrics_is_written_again(data: Path, tmp_path: P
 
 
 def poisoned(monkeypatch: pytest.MonkeyPatch, call: int, poison: Callable[[Tensor], Tensor]) -> None:
-    """Losses of positions (batch, bins) are changed at one call."""
+    """Losses of windows are changed at one call."""
     own, calls = Loss.each, itertools.count(1)
 
-    def each(loss: Loss, logits: Tensor, target: Tensor) -> Tensor:
-        found = own(loss, logits, target)
+    def each(loss: Loss, *arguments: Any) -> Tensor:
+        found = own(loss, *arguments)
         return poison(found) if next(calls) == call else found
 
     monkeypatch.setattr(Loss, "each", each)

@@ -31,11 +31,10 @@ from basecast.genome.source import Text
 from basecast.inference.engine import Engine
 from basecast.inference.request import Request
 from basecast.inference.shards import RunSettings
-from basecast.spec import LocalReach
 from basecast.spec.model import Node, Output, Track
 from basecast.spec.splice import SPLICE
 from basecast.training.loop import Loop
-from basecast.training.train import Draft, context_of, from_scratch, require_fit, shared_mask, train
+from basecast.training.train import Draft, from_scratch, shared_mask, train
 from basecast.zoo.package import load_package, verify_package
 
 ONE = settings_of(epochs=1)
@@ -239,15 +238,10 @@ def test_a_dataset_with_too_little_around_its_genes_is_refused(tmp_path: Path) -
     train([enough], tmp_path / "m", scratch(mask="none"), ONE)
 
 
-def test_only_what_sees_both_sides_alike_is_trained(data: Path) -> None:
-    assert context_of(described()) == CONTEXT
-    with pytest.raises(UsageError, match="cannot be trained here"):
-        context_of(described().model_copy(update={"reach": LocalReach(left=3, right=4)}))
+def test_a_graph_of_packages_is_not_trained() -> None:
     graph = described().model_copy(update={"architecture": None, "nodes": (Node(name="a", package="a"),)})
     with pytest.raises(UsageError, match="is a graph of packages"):
         from_scratch(graph)
-    training, _ = sources_of(data, ONE.sampling)
-    require_fit(training.datasets[0], described())
 
 
 def test_a_missing_split_is_told(data: Path, tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ def settings_of(**more: Any) -> LoopSettings:
 
 def sources_of(folder: Path, sampling: Sampling, context: int = CONTEXT) -> tuple[Source, Source]:
     """Training and validation data."""
-    training, validation = (Source.of([open_split(folder, s)], sampling, context) for s in ("train", "validation"))
+    around = (context // 2, context // 2)
+    training, validation = (Source.of([open_split(folder, s)], sampling, around) for s in ("train", "validation"))
     return training, validation
 
 

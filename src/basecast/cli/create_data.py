@@ -1,4 +1,4 @@
-"""``basecast create-data``: a genome and its genes in, labelled examples out."""
+"""``basecast create-data``: a genome and its genes, or tracks over it, in, labelled examples out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 from basecast.cli.console import Console
-from basecast.cli.options import INPUT, OUTPUT, CanonicalTag, ContigAliases, Genes, Messages, Transcripts
+from basecast.cli.options import INPUT, OUTPUT, CanonicalTag, ContigAliases, Messages, Transcripts
+from basecast.cli.signal_data import DEFAULT_SIGNAL, SignalOptions, make_signal, require_one_mode
 from basecast.errors import counted
 
 if TYPE_CHECKING:
@@ -22,8 +23,10 @@ _SHARE = Number(gt=0, lte=1)
 
 def create_data(
     *,
-    reference: Annotated[str, Parameter(name=("-R", "--reference", "--genome"), group=INPUT, metavar="FASTA")],
-    annotation: Genes,
+    reference: Annotated[
+        str | None, Parameter(name=("-R", "--reference", "--genome"), group=INPUT, metavar="FASTA")
+    ] = None,
+    annotation: Annotated[str | None, Parameter(name=("-A", "--annotation"), group=INPUT, metavar="GENES")] = None,
     output: Annotated[Path, Parameter(name=["-O", "--output"], group=OUTPUT, metavar="DIR")],
     contig_aliases: ContigAliases = None,
     transcripts: Transcripts = "canonical",
@@ -47,18 +50,22 @@ def create_data(
     species: Annotated[str, Parameter(group=OUTPUT, metavar="NAME", show_default=False)] = "",
     genome_build: Annotated[str, Parameter(group=OUTPUT, metavar="NAME", show_default=False)] = "",
     overwrite: Annotated[bool, Parameter(group=OUTPUT, negative="")] = False,
+    signal: SignalOptions = DEFAULT_SIGNAL,
     log_format: Messages = "text",
     command: Annotated[tuple[str, ...], Parameter(parse=False)] = ("basecast",),
 ) -> int:
-    """Make labelled examples of splice sites from a genome and its genes.
+    """Make labelled examples of splice sites or signal from a genome.
 
-    Each record is what genes on one strand cover together, in the direction of transcription; a base is an acceptor,
-    a donor or neither. Genes that overlap or are alike stay in one split.
+    With genes (-A) each record is what those on one strand cover together, in the direction of transcription; a base is
+    an acceptor, a donor or neither. Genes that overlap or are alike stay in one split. With tracks (--targets) each
+    record is a stretch of a contig, with a value for each track and bin.
 
     Example: basecast create-data -R genome.fa -A genes.gff3 -O data
 
     Example (human chromosomes as published): basecast create-data -R hg38.fa -A MANE.gtf.gz -O data
     --split spliceai-human --mask-annotation gencode.gtf.gz
+
+    Example (tracks): basecast create-data -R genome.fa --targets targets.tsv -O data --test-contigs III
 
     Parameters
     ----------
@@ -67,7 +74,7 @@ def create_data(
     annotation:
         GFF3, GTF, BED12 or a SpliceAI gene table.
     output:
-        Folder for train.h5, validation.h5, test.h5, splits.tsv and report.json.
+        Folder for train.h5, validation.h5, test.h5, splits.tsv, report.json and, of tracks, targets.resolved.tsv.
     contig_aliases:
         Table of contig names that mean the same, a line a contig.
     transcripts:
@@ -84,7 +91,7 @@ def create_data(
     context:
         What a model sees past the genes of a record: N (gene) or the genome.
     flank:
-        Bases kept on either side of a record with --context genomic; by default 5000.
+        Bases kept on either side of a record with --context genomic, by default 5000; of tracks by default 16384.
     force:
         Go on where under half of the introns have a splice motif.
     split:
@@ -118,7 +125,22 @@ def create_data(
     from basecast.data.create import CreateSettings
     from basecast.data.create import create_data as make
 
+    require_one_mode(command, annotation=annotation, signal=signal, reference=reference)
     console = Console(log_format)
+    if annotation is None or reference is None:
+        return make_signal(
+            console,
+            signal,
+            reference,
+            output,
+            contig_aliases=contig_aliases,
+            command=shlex.join(command),
+            **({} if flank is None else {"flank": flank}),
+            seed=seed,
+            species=species,
+            genome_build=genome_build,
+            overwrite=overwrite,
+        )
     settings = CreateSettings(
         transcripts=transcripts,
         canonical_tag=canonical_tag,

@@ -12,7 +12,8 @@ from cyclopts.validators import Number
 
 from basecast.cli.console import Console
 from basecast.cli.options import INPUT, MODEL, OUTPUT, Data, Messages
-from basecast.cli.train import DEFAULT_RUN, DEFAULT_TRAINING, Package, TrainingOptions, TrainingRun, carry_out
+from basecast.cli.train import Package, carry_out
+from basecast.cli.training_options import DEFAULT_RUN, DEFAULT_TRAINING, TrainingOptions, TrainingRun
 
 
 def distill(
@@ -98,4 +99,4 @@ def distill(
             progress=bar,
         )
     console.say(f"what {package.spec.name} says is in {folder}", labels=str(folder))
-    return carry_out((str(folder),), output, start, training, run, 1e-3, console, command)
+    return carry_out((str(folder),), output, start, training, run, 1.0, console, command)

@@ -3,185 +3,46 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from basecast.cli.console import Console
-from basecast.cli.options import MODEL, OUTPUT, RUN, Data, Messages
+from basecast.cli.options import INPUT, MODEL, OUTPUT, Data, Messages
+from basecast.cli.training_options import DEFAULT_RUN, DEFAULT_TRAINING, TrainingOptions, TrainingRun
 from basecast.cli.training_progress import numbers_of, told
 
 if TYPE_CHECKING:
-    from basecast.training.loop import LoopSettings
+    from basecast.spec import Output
     from basecast.training.train import Draft, Start, Trained
 
-TRAINING = Group("Training", sort_key=1.5)
 Package = Annotated[Path, Parameter(name=["-O", "--output"], group=OUTPUT, metavar="MODEL")]
-
-
-@Parameter(name="*", group=TRAINING)
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How a model learns.
-
-    Parameters
-    ----------
-    sampling:
-        Windows of an epoch: grid (each once), random-phase (each position once, cut anew every epoch) or biased (drawn,
-        a share of them around a site).
-    window:
-        Label positions of a window.
-    splice_bias:
-        With biased: share of windows around a site.
-    jitter:
-        With biased: bases a site may lie from the centre of its window; by default a quarter of it.
-    samples_per_epoch:
-        With biased: windows of an epoch; by default those of the grid.
-    importance_weights:
-        With biased: weigh positions so that probabilities stay those of the genome.
-    data_weight:
-        For each --data how often it is seen in an epoch.
-    epochs:
-        Passes over the data.
-    batch_size:
-        Windows a step, over all processes.
-    accumulate:
-        Parts in which a process computes a step, to save memory.
-    loss:
-        cross-entropy or focal.
-    focal_alpha:
-        With focal: a factor for each class, in their order.
-    focal_gamma:
-        With focal: how much what is easy is played down.
-    schedule:
-        Learning rate: cosine to 0, the published multistep or cosine-restarts, or constant.
-    rate:
-        Learning rate at its highest.
-    warm_up:
-        Steps over which the rate rises.
-    weight_decay:
-        Of AdamW.
-    clip:
-        Largest norm of the gradient.
-    average:
-        Decay of a moving average of the weights, which is validated and kept instead of them.
-    patience:
-        End after so many epochs without a lower validation loss.
-    seeds:
-        One network each; several make an ensemble.
-    """
-
-    sampling: Literal["grid", "random-phase", "biased"] = "random-phase"
-    window: Annotated[int, Parameter(validator=Number(gte=1), metavar="N")] = 5000
-    splice_bias: Annotated[float, Parameter(validator=Number(gte=0, lte=1), metavar="SHARE")] = 0.5
-    jitter: Annotated[int | None, Parameter(validator=Number(gte=0), metavar="N")] = None
-    samples_per_epoch: Annotated[int | None, Parameter(validator=Number(gte=1), metavar="N")] = None
-    importance_weights: bool = True
-    data_weight: Annotated[tuple[float, ...] | None, Parameter(negative="", consume_multiple=True, metavar="X")] = None
-    epochs: Annotated[int, Parameter(validator=Number(gte=1), metavar="N")] = 10
-    batch_size: Annotated[int, Parameter(validator=Number(gte=1), metavar="N")] = 36
-    accumulate: Annotated[int, Parameter(validator=Number(gte=1), metavar="N")] = 1
-    loss: Literal["cross-entropy", "focal"] = "cross-entropy"
-    focal_alpha: Annotated[tuple[float, ...] | None, Parameter(negative="", consume_multiple=True, metavar="X")] = None
-    focal_gamma: Annotated[float, Parameter(validator=Number(gte=0), metavar="X")] = 2.0
-    schedule: Literal["cosine", "multistep", "cosine-restarts", "constant"] = "cosine"
-    rate: Annotated[
-        float | None, Parameter(validator=Number(gt=0), metavar="X", show_default="0.001; transfer: 0.0001")
-    ] = None
-    warm_up: Annotated[int, Parameter(validator=Number(gte=0), metavar="N")] = 0
-    weight_decay: Annotated[float, Parameter(validator=Number(gte=0), metavar="X")] = 0.01
-    clip: Annotated[float | None, Parameter(validator=Number(gt=0), metavar="X")] = None
-    average: Annotated[float | None, Parameter(validator=Number(gt=0, lt=1), metavar="X")] = None
-    patience: Annotated[int | None, Parameter(validator=Number(gte=1), metavar="N")] = None
-    seeds: Annotated[str, Parameter(name=["--seeds", "--seed"], metavar="N,N,...")] = "1"
-
-    def settings(self, rate: float, precision: str) -> LoopSettings:
-        """As the library takes it; ``rate`` is the default, ``precision`` that of the run."""
-        from pydantic import ValidationError
-
-        from basecast.errors import UsageError
-        from basecast.training.loop import LoopSettings
-
-        windows = ("window", "splice_bias", "jitter", "samples_per_epoch", "importance_weights")
-        steps = ("epochs", "batch_size", "accumulate", "weight_decay", "clip", "average", "patience")
-        given = {
-            "sampling": {"kind": self.sampling, **{name: getattr(self, name) for name in windows}},
-            "loss": {"kind": self.loss, "alpha": self.focal_alpha, "gamma": self.focal_gamma},
-            "schedule": {"kind": self.schedule, "rate": self.rate or rate, "warm_up": self.warm_up},
-            "data_weights": self.data_weight,
-            "precision": precision,
-            **{name: getattr(self, name) for name in steps},
-        }
-        try:
-            return LoopSettings.model_validate(given)
-        except ValidationError as error:
-            raise UsageError(f"{error.errors()[0]['msg'].removeprefix('Value error, ')}; see --help") from None
-
-    @property
-    def each_seed(self) -> list[int]:
-        """``seeds`` as numbers."""
-        from basecast.errors import UsageError
-
-        try:
-            return [int(text) for text in self.seeds.split(",")]
-        except ValueError:
-            raise UsageError(f"--seeds {self.seeds!r} is not numbers joined by commas, such as 10,11,12") from None
-
-
-@Parameter(name="*", group=RUN)
-@dataclass(frozen=True)
-class TrainingRun:
-    """Where training runs, and what it leaves on the way.
-
-    Parameters
-    ----------
-    device:
-        auto, cpu, cuda or cuda:N; under torchrun each process takes its own GPU.
-    precision:
-        By default bf16 on a GPU and fp32 on a CPU.
-    threads:
-        CPU threads, by default all that the process may use.
-    workers:
-        Processes that read windows; 0 reads between steps.
-    checkpoint_every:
-        Seconds from one checkpoint to the next.
-    work_dir:
-        Folder for checkpoints and metrics; by default MODEL.basecast.
-    restart:
-        Discard what an interrupted run of this output has left.
-    tensorboard:
-        Folder to write TensorBoard's files to.
-    """
-
-    device: Annotated[str, Parameter(metavar="DEVICE")] = "auto"
-    precision: Literal["fp32", "bf16"] | None = None
-    threads: Annotated[int | None, Parameter(validator=Number(gte=1), metavar="N")] = None
-    workers: Annotated[int, Parameter(validator=Number(gte=0), metavar="N")] = 0
-    checkpoint_every: Annotated[float, Parameter(validator=Number(gt=0), metavar="SECONDS")] = 120
-    work_dir: Annotated[Path | None, Parameter(metavar="FOLDER")] = None
-    restart: Annotated[bool, Parameter(negative="")] = False
-    tensorboard: Annotated[Path | None, Parameter(metavar="FOLDER")] = None
-
-
-DEFAULT_TRAINING, DEFAULT_RUN = TrainingOptions(), TrainingRun()
+_FAMILY = "spliceai; signals basenji"
+Config = Annotated[tuple[str, ...], Parameter(group=MODEL, negative="", consume_multiple=True, metavar="KEY=VALUE")]
+Tracks = Annotated[str | None, Parameter(group=INPUT, metavar="NAMES")]
 
 
 def train(
     *,
     data: Data,
     output: Package,
-    context: Annotated[int, Parameter(group=MODEL, metavar="N")] = 400,
-    channels: Annotated[int, Parameter(group=MODEL, metavar="N", validator=Number(gte=1))] = 32,
+    family: Annotated[str | None, Parameter(group=MODEL, metavar="NAME", show_default=_FAMILY)] = None,
+    size: Annotated[str | None, Parameter(group=MODEL, metavar="NAME", show_default="small")] = None,
+    context: Annotated[int | None, Parameter(group=MODEL, metavar="N", show_default="400")] = None,
+    channels: Annotated[int | None, Parameter(group=MODEL, metavar="N", validator=Number(gte=1))] = None,
+    config: Config = (),
+    tracks: Tracks = None,
+    leave_out_tracks: Tracks = None,
     licence: Annotated[str, Parameter(group=OUTPUT, metavar="SPDX")] = "LicenseRef-unspecified",
     training: TrainingOptions = DEFAULT_TRAINING,
     run: TrainingRun = DEFAULT_RUN,
     log_format: Messages = "text",
     command: Annotated[tuple[str, ...], Parameter(parse=False)] = ("basecast",),
 ) -> int:
-    """Train a splice-site model on datasets of `basecast create-data`.
+    """Train a model on datasets of `basecast create-data`: of splice sites, or of signals.
 
     The epoch with the lowest loss on the whole validation split is kept. An interrupted run goes on where it stood when
     the same command is given again, to the same weights.
@@ -191,33 +52,61 @@ def train(
     Example (an ensemble, with more windows around sites): basecast train --data data -O my-models --seeds 10,11,12
     --sampling biased --average 0.999
 
+    Example (signals): basecast train --data tracks -O my-basenji --family basenji --size small
+
     Parameters
     ----------
     data:
         Folders of datasets; several are trained on together.
     output:
         Folder of the model to write.
+    family:
+        How the network is built: spliceai, basenji, basenji2 or borzoi.
+    size:
+        One of the family's sizes, such as tiny, small or published.
     context:
-        Bases that a position is judged by: 80, 400, 2000 or 10000, half on each side.
+        The size of a spliceai, the bases that a position is judged by: 80, 400, 2000 or 10000, half on each side.
     channels:
         Width of the network.
+    config:
+        KEY=VALUE of the family's config, or a file of a JSON object: what differs from the size. Again for more.
+    tracks:
+        Signals: train only on these tracks, names joined by commas or a table with a column identifier.
+    leave_out_tracks:
+        Signals: train on all tracks but these.
     licence:
         Of the weights, an SPDX identifier.
     log_format:
         Messages on standard error as text or as JSON lines.
     """
     from basecast.errors import UsageError
-    from basecast.models.spliceai import published, spec
+    from basecast.training.design import designed, fields_of
     from basecast.training.train import from_scratch, shared_mask
 
+    if context is not None and size is not None:
+        raise UsageError("--context is the size of a spliceai: give it or --size")
     mask, species, build = shared_mask(data)
-    try:
-        config = published(context, channels=channels)
-    except ValueError as error:
-        raise UsageError(f"--context: {error}") from None
-    described = spec(config, mask=mask, name=output.name, species=species, genome_build=build, licence=licence)
-    start = from_scratch(described)
-    return carry_out(data, output, start, training, run, 1e-3, Console(log_format), command)
+    described = designed(
+        chosen_outputs(data, tracks, leave_out_tracks),
+        family=family,
+        size=size if context is None else str(context),
+        config=fields_of(config) | ({} if channels is None else {"channels": channels}),
+        mask=mask,
+        name=output.name,
+        species=species,
+        genome_build=build,
+        licence=licence,
+    )
+    return carry_out(data, output, from_scratch(described), training, run, 1.0, Console(log_format), command)
+
+
+def chosen_outputs(data: Sequence[str], tracks: str | None, left_out: str | None) -> tuple[Output, ...]:
+    """The outputs of the data, with the tracks that are asked for."""
+    from basecast.data.opening import open_split
+    from basecast.training.tracks import names_in, with_tracks
+
+    outputs = open_split(data[0], "train").header.outputs
+    return with_tracks(outputs, None if tracks is None else names_in(tracks), names_in(left_out or ""))
 
 
 def carry_out(
@@ -226,11 +115,11 @@ def carry_out(
     start: Start,
     options: TrainingOptions,
     run: TrainingRun,
-    rate: float,
+    slow: float,
     console: Console,
     command: tuple[str, ...],
 ) -> int:
-    """Train from ``start`` and say how it goes."""
+    """Train from ``start`` and say how it goes; ``slow`` is the factor of the recipe's learning rate."""
     import os
 
     import torch
@@ -244,7 +133,7 @@ def carry_out(
     require_new(output)
     device = choose_device(run.device)
     precision = run.precision or ("bf16" if device.type == "cuda" else "fp32")
-    settings = options.settings(rate, precision)
+    settings = options.settings(data, start.spec, slow, precision)
     torch.set_num_threads(run.threads or available_threads())
     keep_freed_memory()
     is_first = os.environ.get("RANK", "0") == "0"
@@ -265,6 +154,7 @@ def carry_out(
             device=run.device,
             workers=run.workers,
             every=run.checkpoint_every,
+            checkpointed=run.checkpoint_activations,
             command=shlex.join(command),
             write=lambda target, draft: shipped(target, draft, console, run.device),
             tell=tell if is_first else None,

@@ -49,7 +49,7 @@ def numbers_of(line: dict[str, Any]) -> str:
 
 
 def _now(line: dict[str, Any]) -> str:
-    shown = {"loss": line["loss"], "top-1": line["top1"]}
+    shown = {"loss": line["loss"], "top-1": line.get("top1"), "correlation": line.get("pearson")}
     return ", ".join(f"{name} {x:.3g}" for name, x in shown.items() if x is not None)
 
 

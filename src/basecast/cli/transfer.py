@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from basecast.cli.console import Console
-from basecast.cli.options import MODEL, OUTPUT, Data, Messages, Model
-from basecast.cli.train import DEFAULT_RUN, DEFAULT_TRAINING, Package, TrainingOptions, TrainingRun, carry_out
+from basecast.cli.options import INPUT, MODEL, OUTPUT, Data, Messages, Model
+from basecast.cli.train import Package, Tracks, carry_out, chosen_outputs
+from basecast.cli.training_options import DEFAULT_RUN, DEFAULT_TRAINING, TrainingOptions, TrainingRun
+
+Targets = Annotated[str | None, Parameter(name=["--tracks", "--targets"], group=INPUT, metavar="NAMES")]
 
 
 def transfer(
@@ -17,9 +20,14 @@ def transfer(
     model: Model,
     data: Data,
     output: Package,
+    mode: Annotated[Literal["full", "head", "lora"], Parameter(group=MODEL)] = "full",
     last_units: Annotated[int | None, Parameter(group=MODEL, metavar="N", validator=Number(gte=0))] = None,
     layer_decay: Annotated[float, Parameter(group=MODEL, metavar="X", validator=Number(gt=0, lte=1))] = 1.0,
     anti_forgetting: Annotated[float, Parameter(group=MODEL, metavar="X", validator=Number(gte=0))] = 0.0,
+    rank: Annotated[int, Parameter(group=MODEL, metavar="N", validator=Number(gte=1))] = 8,
+    alpha: Annotated[float, Parameter(group=MODEL, metavar="X", validator=Number(gt=0))] = 16,
+    tracks: Targets = None,
+    leave_out_tracks: Tracks = None,
     new_head: Annotated[bool, Parameter(group=MODEL, negative="")] = False,
     licence: Annotated[str | None, Parameter(group=OUTPUT, metavar="SPDX")] = None,
     training: TrainingOptions = DEFAULT_TRAINING,
@@ -27,11 +35,13 @@ def transfer(
     log_format: Messages = "text",
     command: Annotated[tuple[str, ...], Parameter(parse=False)] = ("basecast",),
 ) -> int:
-    """Train a model on from another, for a new species or another head.
+    """Train a model on from another, for a new species or other tracks.
 
     The card names the parent; the licence is the parent's. With several seeds each goes on from another member.
 
     Example: basecast transfer -m openspliceai-mane-400 --data beetle -O beetle-400 --epochs 4
+
+    Example (a new head on what a model has learnt): basecast transfer -m my-basenji --data tracks -O mine --mode head
 
     Parameters
     ----------
@@ -41,12 +51,23 @@ def transfer(
         Folders of datasets; several are trained on together.
     output:
         Folder of the model to write.
+    mode:
+        What is trained: all weights, only the head, or the head and low-rank adapters of the other layers, which are
+        added to their weights at the end.
     last_units:
-        Train only the head and the last N residual units; by default everything is trained.
+        With full: train only the head and the last N residual units.
     layer_decay:
-        Factor of the learning rate from each unit to the one before it.
+        With full: factor of the learning rate from each unit to the one before it.
     anti_forgetting:
-        Hold the weights near the parent's: factor of their squared distance in the loss.
+        With full: hold the weights near the parent's, factor of their squared distance in the loss.
+    rank:
+        With lora: rank of an adapter.
+    alpha:
+        With lora: an adapter is scaled by alpha / rank.
+    tracks:
+        Signals: train only on these tracks, names joined by commas or a table with a column identifier.
+    leave_out_tracks:
+        Signals: train on all tracks but these.
     new_head:
         Begin with new weights in the head; data with other classes always do.
     licence:
@@ -54,7 +75,9 @@ def transfer(
     log_format:
         Messages on standard error as text or as JSON lines.
     """
-    from basecast.data.opening import open_split
+    from pydantic import ValidationError
+
+    from basecast.errors import UsageError
     from basecast.training.train import shared_mask
     from basecast.training.transfer import TransferSettings, from_parent
     from basecast.zoo.catalogue import load_model
@@ -64,7 +87,7 @@ def transfer(
     described = parent.spec.model_copy(
         update={
             "name": output.name,
-            "outputs": open_split(data[0], "train").header.outputs,
+            "outputs": chosen_outputs(data, tracks, leave_out_tracks),
             "members": (),
             "mask": mask,
             "species": species,
@@ -74,8 +97,18 @@ def transfer(
             "calibration": type(parent.spec.calibration)(),
         }
     )
-    settings = TransferSettings(
-        last_units=last_units, layer_decay=layer_decay, anti_forgetting=anti_forgetting, new_head=new_head
-    )
+    try:
+        settings = TransferSettings(
+            mode=mode,
+            last_units=last_units,
+            layer_decay=layer_decay,
+            anti_forgetting=anti_forgetting,
+            rank=rank,
+            alpha=alpha,
+            new_head=new_head,
+        )
+    except ValidationError as error:
+        raise UsageError(f"{error.errors()[0]['msg'].removeprefix('Value error, ')}; see --help") from None
+    slow = 0.1 if mode == "full" else 1.0  # what has been learnt is not to be lost
     start = from_parent(parent, described, settings)
-    return carry_out(data, output, start, training, run, 1e-4, Console(log_format), command)
+    return carry_out(data, output, start, training, run, slow, Console(log_format), command)

@@ -1,12 +1,14 @@
-"""``basecast variant``: a VCF in, the same VCF with splice scores out."""
+"""``basecast variant``: a VCF in; out the same VCF with splice scores, or a table of scores of signals."""
 
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from basecast.cli.console import Console
 from basecast.cli.options import (
@@ -26,7 +28,6 @@ from basecast.cli.options import (
     Messages,
     Model,
     Reference,
-    Rules,
     RunOptions,
     Transcripts,
     settled,
@@ -34,7 +35,11 @@ from basecast.cli.options import (
 from basecast.errors import UsageError, counted
 
 if TYPE_CHECKING:
+    from basecast.effects.kinds import Output, Settings
     from basecast.effects.output import Summary
+    from basecast.effects.signal_scorer import SignalSettings
+    from basecast.inference.shards import RunSettings
+    from basecast.zoo.package import Package
 
 _OLD_TABLES = {
     "grch37": ("gencode.v19.annotation.gtf.gz", "GENCODE release 19"),
@@ -42,14 +47,56 @@ _OLD_TABLES = {
 }
 
 
-def _refuse_old_tables(type_: object, annotation: str) -> None:
+def _refuse_old_tables(type_: object, annotation: str | None) -> None:
     """Old pipelines give one of SpliceAI's built-in names, and no model."""
-    if annotation.lower() in _OLD_TABLES:
+    if annotation is not None and annotation.lower() in _OLD_TABLES:
         file, release = _OLD_TABLES[annotation.lower()]
         raise ValueError(
             "It named a table of 2016 inside SpliceAI; basecast takes the annotation you trust. "
             f"Fetch {file} of {release} and run: basecast variant -I INPUT -O OUTPUT -R FASTA -A {file} -m MODEL"
         )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class SignalOptions:
+    """What is asked of scores of signals.
+
+    Parameters
+    ----------
+    statistics:
+        Signals: names joined by commas, such as SAD,logSAD,D2,JS; an unknown one is told with those there are. By
+        default SAD,logSAD, of genes SED,logSED.
+    tracks:
+        Signals: score only these tracks, names joined by commas or a table with a column identifier.
+    genes:
+        Signals: a row for each gene near the variant, of the bins of its TSSs or exons only; needs -A.
+    span:
+        Signals: bases around a variant whose bins are compared; by default as far as the model sees, or its window.
+    merge_strands:
+        Signals: add up the two strands of a track.
+    untransform:
+        Signals: score what was measured, such as the sum of a bin; by default values are as the model was taught.
+    rc:
+        Signals: the mean over both strands.
+    shifts:
+        Signals: the mean over windows moved by so many bases, such as 1,0,-1.
+    format_:
+        Signals: by default what the output's suffix says.
+    """
+
+    statistics: Annotated[str, Parameter(group=MODEL, metavar="NAMES")] = ""
+    tracks: Annotated[str | None, Parameter(group=MODEL, metavar="NAMES")] = None
+    genes: Annotated[Literal["tss", "exons"] | None, Parameter(group=MODEL)] = None
+    span: Annotated[int | None, Parameter(group=MODEL, metavar="N", validator=Number(gte=1))] = None
+    merge_strands: Annotated[bool, Parameter(group=MODEL, negative="")] = False
+    untransform: Annotated[bool, Parameter(name=["-u", "--untransform"], group=MODEL, negative="")] = False
+    rc: Annotated[bool, Parameter(group=MODEL, negative="")] = False
+    shifts: Annotated[str, Parameter(group=MODEL, allow_leading_hyphen=True, metavar="N,N")] = "0"
+    format_: Annotated[Literal["parquet", "tsv", "h5", "h5ad"] | None, Parameter(name="--format", group=OUTPUT)] = None
+
+
+_NO_SIGNAL = SignalOptions()
 
 
 def variant(
@@ -61,11 +108,11 @@ def variant(
         str, Parameter(name=["-O", "--output"], group=OUTPUT, metavar="FILE", allow_leading_hyphen=True)
     ] = "-",
     reference: Reference,
-    annotation: Annotated[Genes, Parameter(validator=_refuse_old_tables)],
+    annotation: Annotated[Genes | None, Parameter(validator=_refuse_old_tables)] = None,
     model: Model = DEFAULT_MODEL,
     distance: Distance = 50,
     mask: Mask = "0",
-    rules: Annotated[Rules, Parameter(group=MODEL)] = "basecast",
+    rules: Annotated[Literal["basecast", "spliceai", "baskerville"], Parameter(group=MODEL)] = "basecast",
     decimals: Decimals = 2,
     probabilities: Annotated[bool, Parameter(group=OUTPUT, negative="")] = False,
     transcripts: Transcripts = "canonical",
@@ -78,20 +125,26 @@ def variant(
         tuple[Path, ...], Parameter(group=INPUT, negative="", metavar="FILE", show_default=False)
     ] = (),
     precomputed_as: Annotated[str | None, Parameter(group=INPUT, metavar="RULES,D=N,M=N")] = None,
+    signal: SignalOptions = _NO_SIGNAL,
     engine: EngineOptions = DEFAULT_ENGINE,
     run: RunOptions = DEFAULT_RUN,
     log_format: Messages = "text",
     command: Annotated[tuple[str, ...], Parameter(parse=False)] = ("basecast",),
 ) -> int:
-    """Score variants for their effect on splicing.
+    """Score variants for their effect on splicing, or on the signals that a model predicts.
 
-    Every record of the input is in the output: with scores, or with the reason why there are none (BasecastStatus).
-    An interrupted run goes on where it stood when the same command is given again.
+    Every record of the input is in the output: with scores, or with the reason why there are none (BasecastStatus, or
+    the column status). An interrupted run goes on where it stood when the same command is given again.
 
     Example: basecast variant -I in.vcf.gz -O out.vcf.gz -R hg38.fa -A MANE.gtf.gz -m openspliceai-mane/10000nt
 
     Example (SpliceAI's numbers): basecast variant -I in.vcf -O out.vcf -R hg38.fa -A genes.txt -m spliceai/ -D 500
     --rules spliceai
+
+    Example (signals): basecast variant -I in.vcf.gz -O out.parquet -R hg38.fa -m my-basenji --statistics SAD,D2
+
+    Example (signals, of genes): basecast variant -I in.vcf.gz -O out.h5 -R hg38.fa -A genes.gtf.gz -m my-basenji
+    --genes tss
 
     Example (the third of 20 shares): basecast variant -I in.vcf.gz -O out.vcf.gz -R hg38.fa -A MANE.gtf.gz
     -m openspliceai-mane/10000nt --shard 3/20
@@ -101,11 +154,12 @@ def variant(
     input_:
         VCF, VCF.gz, BCF, or a table with CHROM, POS, REF, ALT; - is standard input.
     output:
-        .vcf.gz or .bcf (with index), .vcf, .tsv or .parquet; - is VCF on standard output.
+        .vcf.gz or .bcf (with index), .vcf, .tsv or .parquet; - is VCF on standard output. Signals: .parquet, .tsv, .h5
+        (as Basenji's users read it) or .h5ad (AnnData).
     reference:
         FASTA (plain, gzip, bgzip) or 2bit.
     annotation:
-        GFF3, GTF, BED12 or a SpliceAI gene table.
+        GFF3, GTF, BED12 or a SpliceAI gene table; models of splice sites need it.
     model:
         A name of `basecast zoo list`, a package folder, OpenSpliceAI .pt, Illumina .h5, or a folder of these.
     distance:
@@ -114,6 +168,7 @@ def variant(
         1: leave out gains of annotated sites and losses of others; both: two keys from one pass.
     rules:
         spliceai: SpliceAI 1.3.1 to the letter. basecast: MNVs, delins and long deletions too, equivalent indels alike.
+        baskerville (signals): its numbers for SNVs, where strands are merged after the statistic.
     decimals:
         Digits of the scores.
     probabilities:
@@ -138,8 +193,10 @@ def variant(
         Messages on standard error as text or as JSON lines.
     """
     from basecast.effects.annotate import annotate_variants
+    from basecast.effects.kinds import SIGNAL, kind_of
     from basecast.effects.output import OutputSettings
     from basecast.effects.precomputed import PrecomputedSettings
+    from basecast.effects.signal_output import SignalOutput
     from basecast.genome.annotation import Annotation
     from basecast.genome.reference import Genome
     from basecast.zoo.catalogue import load_model
@@ -148,25 +205,48 @@ def variant(
         raise UsageError("--precomputed-as goes with --precomputed FILE")
     console, run_settings = Console(log_format), run.settings(engine)
     package = load_model(model)
-    settings = engine.variant_settings(package, run_settings, rules=rules, distance=distance, mask=mask)
-    written = OutputSettings(
-        decimals=decimals,
-        probabilities=probabilities,
-        info_key=info_key,
-        overwrite_info=overwrite_info,
-        force=force,
-        command=shlex.join(settled(command)),
-    )
+    told = shlex.join(settled(command))
+    settings: Settings
+    written: Output
+    if kind_of(package.spec) is SIGNAL:
+        of_splicing = {"-D": distance != 50, "-M": mask != "0", "--rules spliceai": rules == "spliceai"}
+        of_splicing |= {"--decimals": decimals != 2, "--probabilities": probabilities, "--info-key": bool(info_key)}
+        of_splicing |= {"--overwrite-info": overwrite_info, "--precomputed": bool(precomputed)}
+        _refuse(package, "signals", of_splicing)
+        settings = _settings_of(signal, engine, package, run_settings, is_theirs=rules == "baskerville")
+        written = SignalOutput(format=signal.format_, force=force, command=told)
+    else:
+        defaults = {x.name: getattr(_NO_SIGNAL, x.name) for x in fields(SignalOptions)}
+        of_signals = {
+            f"--{name.strip('_').replace('_', '-')}": getattr(signal, name) != x for name, x in defaults.items()
+        }
+        _refuse(package, "splice sites", of_signals)
+        if rules == "baskerville":
+            raise UsageError(f"{package.spec.name} gives splice sites, which have no --rules baskerville: leave it out")
+        if annotation is None:
+            raise UsageError(f"{package.spec.name} scores splice sites of genes: give an annotation with -A")
+        settings = engine.variant_settings(package, run_settings, rules=rules, distance=distance, mask=mask)
+        written = OutputSettings(
+            decimals=decimals,
+            probabilities=probabilities,
+            info_key=info_key,
+            overwrite_info=overwrite_info,
+            force=force,
+            command=told,
+        )
     engine.announce(console, package, run.cluster, settings.tuning)
     if "-" in (input_, output) or Path(input_).is_fifo():
         console.say("the input or the output is a pipe: if this run is interrupted it begins anew")
+    genes = None
+    if annotation is not None:
+        genes = Annotation.read(annotation, transcripts=transcripts, canonical_tag=canonical_tag)
     with console.progress("records") as progress:
         summary = annotate_variants(
             input_,
             output,
             model=package,
             genome=Genome(reference, aliases=contig_aliases),
-            annotation=Annotation.read(annotation, transcripts=transcripts, canonical_tag=canonical_tag),
+            annotation=genes,
             settings=settings,
             output=written,
             run=run_settings,
@@ -177,6 +257,42 @@ def variant(
         run.say_done(console, output, summary.seconds)
         return 0
     return report(console, summary)
+
+
+def _settings_of(
+    options: SignalOptions, engine: EngineOptions, package: Package, run: RunSettings, *, is_theirs: bool
+) -> SignalSettings:
+    """What is asked of scores of signals."""
+    from basecast.effects.signal_scorer import SignalSettings
+    from basecast.inference.views import Views
+    from basecast.training.tracks import names_in
+
+    try:
+        shifts = tuple(int(word) for word in options.shifts.split(","))
+    except ValueError:
+        raise UsageError(f"--shifts {options.shifts!r} is no list of whole numbers such as 1,0,-1") from None
+    return SignalSettings(
+        rules="baskerville" if is_theirs else "basecast",
+        statistics=tuple(name.strip() for name in options.statistics.split(",") if name.strip()),
+        tracks=tuple(names_in(options.tracks or "")),
+        span=options.span,
+        genes=options.genes,
+        merge_strands=options.merge_strands,
+        untransform=options.untransform,
+        views=Views(reverse_complement=options.rc, shifts=shifts),
+        device=engine.device,
+        precision=engine.precision,
+        threads=engine.threads,
+        memory=engine.memory_bytes,
+        tuning=engine.kernels(package, run),
+    )
+
+
+def _refuse(package: Package, gives: str, given: dict[str, Any]) -> None:
+    """Stop where an option is not for such a model."""
+    for option, is_given in given.items():
+        if is_given:
+            raise UsageError(f"{package.spec.name} gives {gives}, which have no {option}: leave it out")
 
 
 def report(console: Console, summary: Summary) -> int:

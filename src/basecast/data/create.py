@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -22,12 +21,13 @@ from basecast.data.chosen import choose
 from basecast.data.contig_groups import ContigGroups
 from basecast.data.create_report import CreateReport, counts_of, mostly_masked, motif_counts, split_reports
 from basecast.data.create_splits import Rule, Split, paralogs, split_of, split_table, told
+from basecast.data.folder import Progress, digests, require_free
 from basecast.data.labelled import Labelled, labelled
 from basecast.data.splice_labels import Bodies, genes_of, loci_of, offsets_of, unknown_of
 from basecast.data.store import SPLITS, Header, Record, Sites
 from basecast.data.writer import Writer
 from basecast.errors import UsageError
-from basecast.files import named_errors, remove_left_overs, sha256_of, whole_file
+from basecast.files import named_errors, remove_left_overs, whole_file
 from basecast.genome.annotation import Annotation, Selection
 from basecast.genome.intervals import merged
 from basecast.genome.reference import Genome
@@ -36,7 +36,6 @@ from basecast.spec.model import Frozen
 from basecast.spec.splice import SPLICE, splice_output
 
 GENOMIC_FLANK = 5000
-Progress = Callable[[int, int], None]
 
 
 class CreateSettings(Frozen):
@@ -159,7 +158,7 @@ def create_data(
         mask="gene" if settings.context == "gene" else "none",
         flank=flank,
         outputs=(splice_output(),),
-        sources=_digests(reference, annotation, mask_annotation, split_list, contig_groups, contig_aliases),
+        sources=digests(reference, annotation, mask_annotation, split_list, contig_groups, contig_aliases),
         settings=settings.model_dump(mode="json", exclude={"overwrite"}),
     )
     left_out = Bodies(chosen.spliced_but(loci.genes))
@@ -208,32 +207,6 @@ def create_data(
     for name in {*could_be, "removed_paralogs.tsv"} - set(paths):
         (folder / name).unlink(missing_ok=True)  # of an earlier dataset
     return report
-
-
-def require_free(folder: Path, *, overwrite: bool) -> None:
-    """Stop where a folder holds a dataset already.
-
-    Raises:
-        UsageError: it does, and ``overwrite`` is not set; or it is no folder.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"the output {folder} is a file: give a folder")
-    there = [path.name for path in sorted(folder.glob("*.h5"))] if folder.is_dir() else []
-    if there and not overwrite:
-        raise UsageError(
-            f"{folder} holds a dataset already ({', '.join(there[:3])}): give another folder, or --overwrite to "
-            "replace it"
-        )
-
-
-def _digests(*paths: str | os.PathLike[str] | None) -> dict[str, str]:
-    """SHA-256 of each file by its name, with its folder's where two have the same."""
-    named = [Path(path) for path in paths if path is not None]
-    counts = Counter(path.name for path in named)
-    return {
-        path.name if counts[path.name] == 1 else f"{path.absolute().parent.name}/{path.name}": sha256_of(path)
-        for path in named
-    }
 
 
 def _bodies(path: str | os.PathLike[str], genome: Genome) -> Bodies:

@@ -26,6 +26,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
+from basecast.data.on_disk import Values, ValuesOnDisk
 from basecast.errors import InputError, UsageError
 from basecast.files import sha256_of
 from basecast.genome.sequence import Tokens, padded
@@ -34,6 +35,7 @@ from basecast.spec.model import Frozen, Output
 SCHEMA_VERSION = 1
 SPLITS = ("train", "validation", "test")
 ATTRIBUTE = "basecast"
+_WHOLE = 1 << 30  # bytes up to which dense targets are held in memory
 
 
 class Header(Frozen):
@@ -125,13 +127,15 @@ class Target:
 
     offsets: NDArray[np.int64]
     sites: Sites | None
-    values: NDArray[np.float16] | None
+    values: Values | None
     unknown_offsets: NDArray[np.int64]
     unknown: NDArray[np.int64]
 
 
 class Dataset:
     """One split, opened; its sequence and targets are read when they are first asked for, and stay in memory.
+
+    Dense targets of more than a gigabyte stay on disk, and are read as they are asked for.
 
     Attributes:
         path: the file.
@@ -199,9 +203,14 @@ class Dataset:
         return Target(
             offsets=group["offsets"][:],
             sites=Sites(*(group[name][:] for name in Sites._fields)) if is_sparse else None,
-            values=None if is_sparse else group["values"][:],
+            values=None if is_sparse else self._values(group["values"]),
             unknown_offsets=group["unknown/offsets"][:],
             unknown=unknown,
+        )
+
+    def _values(self, stored: h5py.Dataset) -> Values:
+        return (
+            stored[:] if stored.nbytes <= _WHOLE else ValuesOnDisk(self.path, stored.name, stored.shape, stored.dtype)
         )
 
     def record(self, index: int) -> Record:
@@ -228,13 +237,16 @@ class Dataset:
         return Sites(*(columns.get(n, np.zeros(position.size)).astype(kind) for n, kind in SITE_TYPES.items()))
 
     def labels(self, record: int, start: int, end: int, output: str) -> NDArray[Any]:
-        """Targets of positions [start, end): a class each, ``uint8`` (positions,), or values (bins, tracks)."""
-        target = self.targets[output]
-        resolution = self.header.output(output).resolution
+        """Targets of positions [start, end): a class each, ``uint8`` (positions,), or values (bins, tracks).
+
+        Raises:
+            ValueError: ``start`` or ``end`` lies inside a bin.
+        """
+        target, resolution = self.targets[output], self._resolution(output, start, end)
         low, high = (int(x) for x in target.offsets[record : record + 2])
         if target.values is not None:
             first, last = start // resolution, end // resolution
-            values = np.zeros((last - first, target.values.shape[1]), dtype=np.float16)
+            values = np.zeros((last - first, target.values.shape[1]), dtype=target.values.dtype)
             a, b = max(first, 0), min(last, high - low)
             if a < b:
                 values[a - first : b - first] = target.values[low + a : low + b]
@@ -247,14 +259,25 @@ class Dataset:
         return classes
 
     def valid(self, record: int, start: int, end: int, output: str) -> Bool[np.ndarray, " bins"]:
-        """Which bins of [start, end) have a label: those of the record that are not unknown."""
-        target, resolution = self.targets[output], self.header.output(output).resolution
+        """Which bins of [start, end) have a label: those of the record that are not unknown.
+
+        Raises:
+            ValueError: ``start`` or ``end`` lies inside a bin.
+        """
+        target, resolution = self.targets[output], self._resolution(output, start, end)
         bins = np.arange(start, end, resolution)
         known = (bins >= 0) & (bins + resolution <= self.lengths[record])
         low, high = target.unknown_offsets[record : record + 2]
         for first, last in target.unknown[low:high]:
             known[max(first - start, 0) // resolution : max(-(-(last - start) // resolution), 0)] = False
         return known
+
+    def _resolution(self, output: str, start: int, end: int) -> int:
+        """Bases of a bin of an output, where a window is of whole bins."""
+        resolution = self.header.output(output).resolution
+        if start % resolution or end % resolution:
+            raise ValueError(f"windows of {output} begin and end on bins of {resolution} bases, got {start} to {end}")
+        return resolution
 
     def place(self, record: int, start: int, end: int) -> str:
         """``contig:start-end(strand)``, 1-based, of positions [start, end) of a record."""
@@ -270,8 +293,9 @@ class Dataset:
         """
         if self.header.mask == "none" and self.header.flank < context - context // 2:
             raise UsageError(
-                f"{self.path} keeps {self.header.flank:,} bases on either side of a gene, and a context of {context:,} "
-                f"needs {context - context // 2:,}: make it again with create-data --flank {context - context // 2}"
+                f"{self.path} keeps {self.header.flank:,} bases on either side of a record, and a context of "
+                f"{context:,} needs {context - context // 2:,}: make it again with create-data --flank "
+                f"{context - context // 2}"
             )
 
     @contextmanager

@@ -1,13 +1,14 @@
 """Which windows an epoch sees: a pure function of the data, the seed and the epoch, so that nothing needs replaying.
 
 A window is a stretch of label positions of one record; it may begin before the record and end after it, where positions
-count as unknown. Batches are cut from the epoch's order, so workers and devices do not matter.
+count as unknown. Where labels are of bins it begins on one. Batches are cut from the epoch's order, so workers and
+devices do not matter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from basecast.errors import UsageError
-from basecast.spec.model import Frozen
+from basecast.spec.model import Frozen, Output
 
 Kind = Literal["grid", "random-phase", "biased"]
 
@@ -53,12 +54,40 @@ class Sampling(Frozen):
         return self.window // 4 if self.jitter is None else self.jitter
 
 
+class Augment(Frozen):
+    """Other views of a window, drawn for each time that it is seen."""
+
+    reverse_complement: bool = Field(False, description="half of the windows from the other strand")
+    shift: int = Field(0, ge=0, description="largest distance that the sequence is moved under its targets")
+
+    def check(self, output: Output) -> None:
+        """Stop where other views of a window would have other labels than are known.
+
+        Raises:
+            UsageError: the output is of classes, or of one strand without the other.
+        """
+        if output.has_classes and self != Augment():
+            raise UsageError(
+                f"{output.name!r} lies on one strand and is known to the base: windows are shifted and read from the "
+                "other strand for signals only"
+            )
+        order = output.reverse_complement.permutation or range(len(output.tracks))
+        alone = [t.name for i, t in zip(order, output.tracks, strict=True) if t.strand != "." and output.tracks[i] == t]
+        if alone and self.reverse_complement:
+            raise UsageError(
+                f"{alone[0]} is of one strand and has no pair on the other: name it as strand_pair when the data are "
+                "made, or leave out other views with --no-augment-rc"
+            )
+
+
 class Places(NamedTuple):
     """What sampling knows of a dataset: the length of each record, and all sites end to end, by record."""
 
     lengths: Int[np.ndarray, " records"]
     offsets: Int[np.ndarray, " records+1"]
     sites: Int[np.ndarray, " sites"]
+    bin: int = 1
+    """Bases of the largest bin that has labels: windows begin on such."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,17 +98,27 @@ class Windows:
         dataset: which of several it lies in.
         record: of that dataset.
         start: counted from the record's first position; may be negative.
+        is_flipped: whether it is read from the other strand.
+        shift: bases by which its sequence is moved to the right under its targets.
     """
 
     dataset: NDArray[np.int16]
     record: NDArray[np.int32]
     start: NDArray[np.int64]
+    is_flipped: NDArray[np.bool_]
+    shift: NDArray[np.int64]
+
+    @classmethod
+    def at(cls, dataset: NDArray[np.int16], record: NDArray[np.int32], start: NDArray[np.int64]) -> Windows:
+        """Windows as they stand."""
+        return cls(dataset, record, start, np.zeros(len(start), dtype=bool), np.zeros(len(start), dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.start)
 
     def __getitem__(self, which: slice | NDArray[np.int64]) -> Windows:
-        return Windows(self.dataset[which], self.record[which], self.start[which])
+        here = self.dataset[which], self.record[which], self.start[which]
+        return Windows(*here, self.is_flipped[which], self.shift[which])
 
 
 def share(windows: Windows, batch: int, size: int, rank: int = 0, world: int = 1) -> Windows:
@@ -130,13 +169,23 @@ def epoch_windows(
     return windows[_stream(seed, epoch, len(places)).permutation(len(windows))]
 
 
+def augmented(windows: Windows, augment: Augment, seed: int, epoch: int) -> Windows:
+    """The windows of an epoch in other views; which it is depends on seed, epoch and place in the epoch alone."""
+    if augment == Augment():
+        return windows
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch], spawn_key=(1,))))
+    flips = rng.random(len(windows)) < (0.5 if augment.reverse_complement else 0.0)
+    shifts = rng.integers(-augment.shift, augment.shift + 1, len(windows))
+    return replace(windows, is_flipped=flips, shift=shifts)
+
+
 def every_window(places: Sequence[Places], window: int) -> Windows:
     """The grid of all records in their order: what is validated on."""
     return _joined([grid(place.lengths, window) for place in places])
 
 
 def _joined(chosen: Sequence[_Chosen]) -> Windows:
-    return Windows(
+    return Windows.at(
         np.repeat(np.arange(len(chosen), dtype=np.int16), [len(record) for record, _ in chosen]),
         np.concatenate([record for record, _ in chosen]),
         np.concatenate([start for _, start in chosen]),
@@ -151,7 +200,8 @@ def _repeated(place: Places, sampling: Sampling, weight: float, rng: np.random.G
     """A grid for each whole repeat, and a random share of one more for what is left of ``weight``."""
     parts = []
     for left in (1.0,) * int(weight) + (weight % 1,):
-        phase = rng.integers(0, sampling.window, len(place.lengths)) if sampling.kind == "random-phase" else 0
+        is_random = sampling.kind == "random-phase"
+        phase = rng.integers(0, sampling.window // place.bin, len(place.lengths)) * place.bin if is_random else 0
         record, start = grid(place.lengths, sampling.window, phase)
         if left < 1:
             kept = np.sort(rng.permutation(len(record))[: round(left * len(record))])
@@ -173,13 +223,14 @@ def _biased(place: Places, sampling: Sampling, n: int, rng: np.random.Generator)
     ends = np.cumsum(room)
     at = rng.integers(0, ends[-1], n - n_near)
     record = np.searchsorted(ends, at, side="right")
-    start = at - (ends - room)[record] - (sampling.window - 1)
-    return np.concatenate([near, record]).astype(np.int32), np.concatenate([near_start, start]).astype(np.int64)
+    start = (at - (ends - room)[record] + 1) * place.bin - sampling.window
+    starts = np.concatenate([near_start // place.bin * place.bin, start])
+    return np.concatenate([near, record]).astype(np.int32), starts.astype(np.int64)
 
 
 def _room(place: Places, sampling: Sampling) -> NDArray[np.int64]:
-    """Where a window of each record may begin: from where it holds its first position alone to where its last."""
-    return place.lengths + sampling.window - 1
+    """In how many bins a window of each record may begin: from where it holds its first alone to where its last."""
+    return (place.lengths + sampling.window) // place.bin - 1
 
 
 def position_weights(place: Places, sampling: Sampling, record: int, start: int) -> Float[np.ndarray, " window"]:
@@ -201,5 +252,5 @@ def position_weights(place: Places, sampling: Sampling, record: int, start: int)
     np.add.at(begun, lasts.clip(0, 2 * size), -1)
     holding = np.concatenate([[0.0], np.cumsum(np.cumsum(begun[:-1]))])
     seen = (holding[size + 1 : 2 * size + 1] - holding[1 : size + 1]) / (len(place.sites) * (2 * reach + 1))
-    anywhere = size / float(_room(place, sampling).sum())
+    anywhere = size / float(place.bin * _room(place, sampling).sum())
     return (anywhere / ((1 - sampling.splice_bias) * anywhere + sampling.splice_bias * seen)).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +17,7 @@ from basecast.data.store import ATTRIBUTE, RECORD_TYPES, SITE_TYPES, Header, Rec
 from basecast.genome.sequence import Tokens
 from basecast.spec.model import Output
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 18  # bytes that are read and checked at once
 _KEPT = 1 << 24  # bytes that a writer gathers before it writes
 
 
@@ -36,7 +37,8 @@ class Writer(HDF5Writer):
         for output in header.outputs:
             at = f"targets/{output.name}"
             if output.name in header.dense:
-                self._make(f"{at}/values", "float16", (len(output.tracks),))
+                kind = "float16" if output.has_classes else "float32"  # shares of classes; signals have any size
+                self._make(f"{at}/values", kind, (len(output.tracks),))
             else:
                 for name, kind in SITE_TYPES.items():
                     self._make(f"{at}/{name}", kind)
@@ -61,7 +63,7 @@ class Writer(HDF5Writer):
             unknown: for each output stretches without a label, shape (stretches, 2), start and end.
 
         Raises:
-            ValueError: a shape is wrong, or a site lies outside the record.
+            ValueError: a shape is wrong, a record is no whole number of bins, or a site lies outside it.
         """
         length = record.end - record.start
         if sequence.shape != (length + 2 * self.header.flank,):
@@ -85,7 +87,7 @@ class Writer(HDF5Writer):
                 self._add(f"{at}/{name}", values)
             n = target.position.size
         else:
-            if target.shape != (length // output.resolution, len(output.tracks)):
+            if length % output.resolution or target.shape != (length // output.resolution, len(output.tracks)):
                 raise ValueError(f"targets of {output.name} have shape {target.shape} for {length} bases")
             self._add(f"{at}/values", target)
             n = len(target)
@@ -101,11 +103,15 @@ class Writer(HDF5Writer):
 
     def _make(self, name: str, kind: Any, inner: tuple[int, ...] = ()) -> None:
         is_text = kind == h5py.string_dtype()
+        rows = 4096
+        if "sequence" in name or inner:
+            rows = max(_CHUNK // (math.prod(inner) * np.dtype(kind).itemsize), 1)
         self._file.create_dataset(
             name,
             shape=(0, *inner),
             maxshape=(None, *inner),
-            chunks=(_CHUNK // max(int(np.prod(inner)), 1) if "sequence" in name or inner else 4096, *inner),
+            chunks=(rows, *inner),
+            shuffle=kind == "float32",
             dtype=kind,
             compression=None if is_text else "gzip",
             compression_opts=None if is_text else 4,

@@ -1,4 +1,7 @@
-"""A variant file in, the same file with splice scores out: whole, resumable, and with a reason where there is none."""
+"""A variant file in, scores out: whole, resumable, and with a reason where there is none.
+
+What is scored and written is the model's kind to say (``kinds``); here is what is alike for all.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +9,28 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import Field
 
 from basecast.effects.build import on_this_build
 from basecast.effects.cut import Cut
-from basecast.effects.header import run_lines, with_command
-from basecast.effects.info import InfoFormat, source_key
-from basecast.effects.output import OutputSettings, Summary, check_output, open_writer, writes_info
-from basecast.effects.precomputed import Precomputed, PrecomputedSettings
+from basecast.effects.kinds import Layout, Output, Settings, kind_of
+from basecast.effects.output import Summary
+from basecast.effects.precomputed import PrecomputedSettings
 from basecast.effects.rules import REF_MISMATCH
-from basecast.effects.scorer import Scorer, VariantSettings
-from basecast.effects.scores import Row, entries
+from basecast.effects.scores import entries
 from basecast.errors import InputError, UsageError, counted
 from basecast.files import remove_left_overs, sha256_of
 from basecast.genome.annotation import Annotation
 from basecast.genome.contigs import ContigNames
 from basecast.genome.reference import Genome
-from basecast.genome.variants import VariantReader, VariantRecord, info_keys_in
+from basecast.genome.variants import VariantReader, VariantRecord
 from basecast.inference.jobs import Job, Shard, carry_out, parts_of
 from basecast.inference.shards import Parts, RunSettings
 from basecast.spec.model import Frozen
+from basecast.zoo.catalogue import load_model
 from basecast.zoo.package import Package
 
 
@@ -37,18 +40,22 @@ def annotate_variants(
     *,
     model: Package | str | Path,
     genome: Genome | str | Path,
-    annotation: Annotation | str | Path,
-    settings: VariantSettings | None = None,
-    output: OutputSettings | None = None,
+    annotation: Annotation | str | Path | None = None,
+    settings: Settings | None = None,
+    output: Output | None = None,
     run: RunSettings | None = None,
     precomputed: PrecomputedSettings | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Summary:
-    """Score ``source`` (VCF, BCF, TSV; ``-`` = standard input) and write it to ``target`` by its suffix.
+    """Score ``source`` (VCF, BCF, TSV; ``-`` = standard input) and write the scores to ``target`` by its suffix.
 
     Beside a file target, ``TARGET.stats.json`` has the summary; while the run lasts, ``TARGET.basecast`` (or
     ``run.work_dir``) holds what is done, and the same call goes on from there. What comes or goes through a pipe is
     scored as it passes and cannot go on.
+
+    Args:
+        annotation: the genes, which sites need, and signals where their settings ask for genes.
+        settings, output: of the model's kind (``kind_of``); by default its own.
 
     Returns:
         What was done. Where ``run.split`` is set, that is its share of the parts, and ``merge_variants`` writes the
@@ -59,33 +66,46 @@ def annotate_variants(
             file of precomputed scores is of another model, genome, annotation or setting.
         UsageError: settings that do not fit the model or the run begun.
     """
-    settings, output, run = settings or VariantSettings(), output or OutputSettings(), run or RunSettings()
     began = time.monotonic()
+    package = model if isinstance(model, Package) else load_model(model)
+    kind = kind_of(package.spec)
+    settings, output, run = settings or kind.settings(), output or kind.output(), run or RunSettings()
+    kind.check(package.spec.name, settings, output)
     source, target = str(source), str(target)
-    others = (genome, annotation, *(precomputed.files if precomputed else ()))
-    check_output(target, None if source == "-" else source, others)
+    others = (genome, *([] if annotation is None else [annotation]), *(precomputed.files if precomputed else ()))
+    output.check(target, None if source == "-" else source, others)
     through_pipe = "-" in (source, target) or (Path(source).exists() and not Path(source).is_file())
     if through_pipe and run != RunSettings():
         raise UsageError(
             "what is read or written through a pipe is scored as it passes, by one process: give files with -I and -O"
         )
     with VariantReader(source) as reader:
-        scorer = Scorer(model, genome, annotation, settings.on(run))
-        worker: Scorer | Precomputed = scorer
-        if precomputed:
-            worker = Precomputed(scorer, precomputed, output.decimals, output.probabilities)
-        assembly = _assembly(source, scorer, output, precomputed, run.device(scorer.engine.device), through_pipe)
-        if not output.overwrite_info and writes_info(target):
-            _refuse_keys(reader.info_keys & assembly.info.all_keys, reader.name)
+        scorer = kind.scorer(package, genome, annotation, settings.on(run))
+        device = run.device(scorer.engine.device)
+        work = kind.worker(scorer, output, precomputed)
+        layout = kind.layout(scorer, output, target, device, precomputed)
+        assembly = _Assembly(
+            command=output.command,
+            source=str(Path(source).absolute()) if Path(source).is_file() else source,
+            source_sha256=sha256_of(source) if Path(source).is_file() else "",
+            reference=str(scorer.genome.path),
+            contigs=list(scorer.genome.lengths)[:4],
+            model=package.spec.name,
+            device=device,
+            cut=scorer.cut(device, through_pipe=through_pipe),
+            layout=layout,
+            warnings=scorer.warnings,
+        )
+        layout.check(reader, target)
         checked = on_this_build(reader, scorer.genome, output.force)
         if through_pipe:
-            passing = _unclaimed(checked, reader, assembly)
-            done = _in_file_order(assembly.cut, passing, lambda _, shard: worker.payload(shard))
+            passing = layout.checked(checked, reader)
+            done = _in_file_order(assembly, passing, lambda _, shard: work(shard))
             return _write(reader, done, target, assembly, began, progress)
 
     def shards() -> Iterator[Shard]:
         with VariantReader(source) as reader:
-            yield from assembly.cut.shards(_unclaimed(iter(reader), reader, assembly))
+            yield from assembly.cut.shards(layout.checked(iter(reader), reader))
 
     job = Job(
         plan=scorer.plan
@@ -93,7 +113,7 @@ def annotate_variants(
         | {"shards": assembly.cut.model_dump(), "--precomputed": precomputed.words if precomputed else None},
         assembly=assembly.model_dump(mode="json"),
         shards=shards,
-        worker=worker.payload,
+        worker=work,
         files={str(scorer.genome.path): scorer.genome.digest} | (precomputed.digests() if precomputed else {}),
         threads=settings.threads,
         engine=scorer.engine,
@@ -120,7 +140,7 @@ def merge_variants(parts: Parts, target: str, began: float | None = None) -> Sum
     with VariantReader(assembly.source) as reader:
         parts.require(sum(1 for _ in assembly.cut.shards(iter(reader))))
     with VariantReader(assembly.source) as reader:
-        done = _in_file_order(assembly.cut, iter(reader), lambda number, _: parts.load(number))
+        done = _in_file_order(assembly, iter(reader), lambda number, _: parts.load(number))
         summary = _write(reader, done, target, assembly, began, None)
     parts.remove()
     return summary
@@ -139,67 +159,27 @@ class _Assembly(Frozen):
     model: str
     device: str
     cut: Cut
-    info: InfoFormat
-    header: list[str]
-    overwrite_info: bool
+    layout: Layout = Field(discriminator="kind")
     warnings: list[str]
 
 
-def _assembly(
-    source: str,
-    scorer: Scorer,
-    output: OutputSettings,
-    precomputed: PrecomputedSettings | None,
-    device: str,
-    through_pipe: bool,
-) -> _Assembly:
-    info, files = output.info(scorer.settings), []
-    if precomputed:
-        info = replace(info, source_key=source_key(info.status_key))
-        files = [f"{path} (sha256 {sha256_of(path)})" for path in precomputed.files]
-    key, name = next(iter(info.keys.values())), scorer.package.spec.name
-    is_file = Path(source).is_file()
-    return _Assembly(
-        command=output.command,
-        source=str(Path(source).absolute()) if is_file else source,
-        source_sha256=sha256_of(source) if is_file else "",
-        reference=str(scorer.genome.path),
-        contigs=list(scorer.genome.lengths)[:4],
-        model=name,
-        device=device,
-        cut=Cut.of(scorer, device, through_pipe=through_pipe),
-        info=info,
-        header=[*info.header(name, scorer.is_published, files), *run_lines(scorer, key, device)],
-        overwrite_info=output.overwrite_info,
-        warnings=scorer.annotation.warnings,
-    )
-
-
-def _unclaimed(records: Iterator[VariantRecord], reader: VariantReader, assembly: _Assembly) -> Iterator[VariantRecord]:
-    """The records, unless one has an INFO key of ours that its header does not declare."""
-    for record in records:
-        if reader.kind != "tsv" and not assembly.overwrite_info:
-            _refuse_keys(info_keys_in(record) & assembly.info.all_keys, f"{reader.name}, record {record.number}")
-        yield record
-
-
 def _in_file_order(
-    cut: Cut, records: Iterator[VariantRecord], payload: Callable[[int, list[VariantRecord]], bytes]
-) -> Iterator[Iterator[tuple[VariantRecord, list[Row]]]]:
+    assembly: _Assembly, records: Iterator[VariantRecord], payload: Callable[[int, list[VariantRecord]], bytes]
+) -> Iterator[Iterator[tuple[VariantRecord, list[Any]]]]:
     """The records with their rows, in stretches; ``payload`` gives those of a shard by its number and records."""
     number = 0
-    for span in cut.spans(records):
+    for span in assembly.cut.spans(records):
         found: list[tuple[VariantRecord, str]] = []
         for shard in span:
             found += zip(shard, entries(payload(number, shard)), strict=True)
             number += 1
         found.sort(key=lambda pair: pair[0].number)
-        yield ((record, [Row.from_json(values) for values in json.loads(text)]) for record, text in found)
+        yield ((record, [assembly.layout.row(values) for values in json.loads(text)]) for record, text in found)
 
 
 def _write(
     reader: VariantReader,
-    done: Iterable[Iterable[tuple[VariantRecord, list[Row]]]],
+    done: Iterable[Iterable[tuple[VariantRecord, list[Any]]]],
     target: str,
     assembly: _Assembly,
     began: float,
@@ -207,10 +187,9 @@ def _write(
 ) -> Summary:
     """The output, and beside a file its summary."""
     summary = Summary(model=assembly.model, device=assembly.device, output=target, warnings=list(assembly.warnings))
-    summary.precomputed = None if assembly.info.source_key is None else 0
+    summary.precomputed = 0 if assembly.layout.takes_precomputed else None
     unknown: Counter[str] = Counter()
-    header = with_command(assembly.header, assembly.command)
-    writer = open_writer(target, reader, assembly.info, header, assembly.overwrite_info)
+    writer = assembly.layout.open(target, reader, assembly.command)
     with writer:
         for stretch in done:
             for record, rows in stretch:
@@ -234,21 +213,14 @@ def _write(
     return summary
 
 
-def _refuse_keys(present: Iterable[str], where: str) -> None:
-    if found := sorted(present):
-        raise InputError(
-            f"{where} has the INFO key {found[0]} already: pass --overwrite-info to replace it, or --info-key NAME"
-        )
-
-
-def _count(summary: Summary, record: VariantRecord, rows: list[Row]) -> None:
+def _count(summary: Summary, record: VariantRecord, rows: list[Any]) -> None:
     n_alleles = max(len(record.alts), 1)
     summary.records += 1
     summary.alleles += n_alleles
-    summary.scored += len({row.allele for row in rows if row.delta is not None})
+    summary.scored += len({row.allele for row in rows if row.is_scored})
     if summary.precomputed is not None:
         summary.precomputed += len({row.allele for row in rows if row.is_precomputed})
-    for allele, reason in {row.allele: _kind(row.status) for row in rows if row.delta is None}.items():
+    for allele, reason in {row.allele: _kind(row.status) for row in rows if not row.is_scored}.items():
         summary.statuses[reason] = summary.statuses.get(reason, 0) + (n_alleles if allele is None else 1)
 
 

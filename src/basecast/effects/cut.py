@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from basecast.effects.scorer import Scorer
 from basecast.genome.variants import VariantRecord
 from basecast.inference.jobs import WORK, Shard
-from basecast.spec import LocalReach
 from basecast.spec.model import Frozen
+from basecast.zoo.package import Package
 
 SHARD = 4000
 """Records of a shard at most: those of a small model are soon done, and a part is a file."""
@@ -38,16 +37,16 @@ class Cut(Frozen):
     records: int
     span: int
     """0: never put in order."""
+    change: int = _SHARE_OF_CHANGE
+    """An allele is this part of a window's work."""
 
     @classmethod
-    def of(cls, scorer: Scorer, device: str, *, through_pipe: bool = False) -> Cut:
-        """For a scorer's model and distance, on a kind of device; what comes through a pipe is not kept waiting."""
-        reach = scorer.package.spec.reach
-        assert isinstance(reach, LocalReach)  # as all that give splice sites
-        weights = sum(x.numel() for network in scorer.package.networks for x in network.parameters())
+    def of(cls, package: Package, window: int, device: str, *, through_pipe: bool = False) -> Cut:
+        """For a model and the bases of a record's window, on a kind of device; a pipe is not kept waiting."""
+        weights = sum(x.numel() for network in package.networks for x in network.parameters())
         return cls(
             bases=int(WORK[device] / max(weights, 1)),
-            window=reach.left + reach.right + 2 * scorer.settings.distance + 1,
+            window=window,
             records=min(SHARD, _IN_A_PIPE) if through_pipe else SHARD,
             span=0 if through_pipe else SPAN,
         )
@@ -99,7 +98,7 @@ class Cut(Frozen):
         apart = self.window
         if before is not None and before.contig == record.contig and record.start >= before.start:
             apart = min(record.start - before.start, self.window)
-        return apart + len(record.alts) * self.window // _SHARE_OF_CHANGE
+        return apart + len(record.alts) * self.window // self.change
 
 
 class _Order:

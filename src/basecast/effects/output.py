@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -19,7 +17,8 @@ from pydantic import Field
 from basecast.effects.info import InfoFormat
 from basecast.effects.scorer import VariantSettings
 from basecast.effects.scores import Row, collect
-from basecast.errors import BasecastError, UsageError
+from basecast.effects.table import TableWriter
+from basecast.errors import UsageError
 from basecast.files import whole_file
 from basecast.genome.annotated import AnnotatedWriter, Generated, check_target, kind_of
 from basecast.genome.annotation import Annotation
@@ -40,6 +39,10 @@ class OutputSettings(Frozen):
     overwrite_info: bool = False
     force: bool = Field(False, description="go on although the file seems to be of another genome build")
     command: str = ""
+
+    def check(self, target: str, source: str | None, others: Iterable[Genome | Annotation | str | Path] = ()) -> None:
+        """As ``check_output``."""
+        check_output(target, source, others)
 
     def info(self, settings: VariantSettings) -> InfoFormat:
         """Which INFO keys are written, and how.
@@ -88,8 +91,8 @@ class Summary:
 
     def write(self, target: str) -> None:
         """Put it beside the output."""
-        with whole_file(f"{target}.stats.json") as partial:
-            partial.write_text(json.dumps(self.facts, indent=1) + "\n")
+        with whole_file(f"{target}.stats.json") as file:
+            file.write_text(json.dumps(self.facts, indent=1) + "\n")
 
 
 class ScoreWriter(Protocol):
@@ -103,7 +106,7 @@ class ScoreWriter(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None: ...
-    def write(self, record: VariantRecord, rows: Sequence[Row]) -> None:
+    def write(self, record: VariantRecord, rows: Sequence[Any]) -> None:
         """One record and its rows."""
 
 
@@ -130,7 +133,7 @@ def open_writer(
     """A writer by the target's suffix: ``.vcf``, ``.vcf.gz``, ``.bcf``, ``.tsv``, ``.parquet``; ``-`` is VCF."""
     if not writes_info(target):
         check_target(target, reader.path)
-        return TableWriter(target, with_source=info.source_key is not None)
+        return TableWriter(target, partial(_frame, with_source=info.source_key is not None))
     removed = info.replaced_keys if overwrite else frozenset()
     return InfoWriter(AnnotatedWriter(target, reader, header_lines=header_lines, remove_keys=removed), info)
 
@@ -159,56 +162,7 @@ class InfoWriter:
         self._writer.write(record, self._info.additions(record.alts, rows))
 
 
-class TableWriter:
-    """A tab-separated or Parquet table, a row an allele and gene; memory does not grow with it."""
-
-    not_sorted: str | None = None
-    _BATCH = 20_000
-
-    def __init__(self, target: str, with_source: bool = False) -> None:
-        self._target, self._with_source = Path(target), with_source
-        self._pending: list[tuple[VariantRecord, Sequence[Row]]] = []
-        self._n_pieces = 0
-
-    def __enter__(self) -> Self:
-        with self._named_errors():
-            folder = tempfile.mkdtemp(prefix=f".{self._target.name}.", suffix=".partial", dir=self._target.parent)
-        self._pieces = Path(folder)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                with self._named_errors():
-                    self._flush()
-                    table = pl.scan_parquet([self._pieces / f"{i}.parquet" for i in range(self._n_pieces)])
-                    with whole_file(self._target) as partial:
-                        if self._target.suffix.lower() == ".parquet":
-                            table.sink_parquet(partial)
-                        else:
-                            table.sink_csv(partial, separator="\t", null_value=".")
-        finally:
-            shutil.rmtree(self._pieces, ignore_errors=True)
-
-    def write(self, record: VariantRecord, rows: Sequence[Row]) -> None:
-        self._pending.append((record, rows))
-        if len(self._pending) >= self._BATCH:
-            with self._named_errors():
-                self._flush()
-
-    def _flush(self) -> None:
-        found = ((r.number, r.contig, r.position, r.ref, r.alts, rows) for r, rows in self._pending)
-        collect(found, Provenance(), self._with_source).table.write_parquet(self._pieces / f"{self._n_pieces}.parquet")
-        self._n_pieces += 1
-        self._pending.clear()
-
-    @contextlib.contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, pl.exceptions.PolarsError) as error:  # polars' word for a full disk is not always OSError
-            raise BasecastError(
-                f"{self._target} could not be written ({error}): make room or write elsewhere"
-            ) from error
+def _frame(pending: Sequence[tuple[VariantRecord, Sequence[Row]]], with_source: bool) -> pl.DataFrame:
+    """A row an allele and gene."""
+    found = ((r.number, r.contig, r.position, r.ref, r.alts, rows) for r, rows in pending)
+    return collect(found, Provenance(), with_source).table

@@ -106,6 +106,36 @@ def unscorable(alt: str) -> str | None:
     return None
 
 
+def edits(genome: Genome, record: VariantRecord, longest: int) -> Iterator[tuple[int, str, Edit] | Skipped]:
+    """Of each ALT its number, the genome's name of the contig, and the smallest edit; or why it cannot be scored.
+
+    Args:
+        longest: bases that an edit may take away or put in.
+    """
+    reason = misplaced(genome, record)
+    if reason is None and len(record.ref) > 2 * longest:
+        reason = "ref_too_long"
+    if reason is not None:
+        yield Skipped(None, reason)
+        return
+    contig = genome.resolve(record.contig)
+    assert contig is not None
+    for allele, alt in enumerate(record.alts):
+        reason = unscorable(alt)
+        if reason is None and re.search("[^ACGTacgt]", alt):
+            reason = "ambiguous_allele"
+        if reason is None and alt.upper() == record.ref.upper():
+            reason = "alt_equals_ref"
+        if reason is not None:
+            yield Skipped(allele, reason)
+            continue
+        edit = smallest_edit(record.start, record.ref, alt)
+        if max(edit.end - edit.start, edit.inserted.size) > longest:
+            yield Skipped(allele, "ref_too_long" if edit.growth < 0 else "alt_too_long")
+        else:
+            yield allele, contig, edit
+
+
 def _is_sequence(allele: str) -> bool:
     return re.fullmatch(r"[ACGTURYSWKMBDHVNacgturyswkmbdhvn]+", allele) is not None
 
@@ -117,29 +147,11 @@ class BasecastRules:
     ground: Ground
 
     def cases(self, record: VariantRecord) -> Iterator[Case | Skipped]:
-        ground = self.ground
-        if reason := misplaced(ground.genome, record):
-            yield Skipped(None, reason)
-            return
-        if len(record.ref) > 2 * ground.context:
-            yield Skipped(None, "ref_too_long")
-            return
-        contig = ground.genome.resolve(record.contig)
-        assert contig is not None
-        for allele, alt in enumerate(record.alts):
-            reason = unscorable(alt)
-            if reason is None and re.search("[^ACGTacgt]", alt):
-                reason = "ambiguous_allele"
-            if reason is None and alt.upper() == record.ref.upper():
-                reason = "alt_equals_ref"
-            if reason is not None:
-                yield Skipped(allele, reason)
-                continue
-            edit = smallest_edit(record.start, record.ref, alt)
-            if max(edit.end - edit.start, edit.inserted.size) > ground.context:
-                yield Skipped(allele, "ref_too_long" if edit.growth < 0 else "alt_too_long")
-                continue
-            yield from self._allele(record, allele, contig, edit)
+        for found in edits(self.ground.genome, record, self.ground.context):
+            if isinstance(found, Skipped):
+                yield found
+            else:
+                yield from self._allele(record, *found)
 
     def _allele(self, record: VariantRecord, allele: int, contig: str, edit: Edit) -> Iterator[Case | Skipped]:
         ground = self.ground

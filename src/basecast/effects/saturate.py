@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from basecast.effects.cut import Cut
 from basecast.effects.every import every_allele, unknown_bases
 from basecast.effects.header import run_lines, with_command
 from basecast.effects.info import InfoFormat
@@ -190,7 +189,7 @@ def _assembly(scorer: Scorer, wanted: Wanted, vep: bool, output: OutputSettings,
 
 def _size(scorer: Scorer, alleles: Iterator[VariantRecord], device: str) -> int:
     """Alleles of a shard: as many as ``variant`` would put in the first, for their neighbours are like them."""
-    _, first = next(Cut.of(scorer, device, through_pipe=False).shards(alleles))
+    _, first = next(scorer.cut(device).shards(alleles))
     return min(len(first), max(_VALUES // (6 * (2 * scorer.settings.distance + 1)), _LEAST))
 
 

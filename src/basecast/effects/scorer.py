@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError
 
 from basecast import __version__
+from basecast.effects.cut import Cut
 from basecast.effects.rules import BasecastRules, Case, Ground, Rules, Skipped, SpliceAIRules
 from basecast.effects.scores import MaskName, Row, Scores, collect
 from basecast.errors import UsageError
@@ -82,6 +83,7 @@ class Scorer:
                 f"(-D {spec.reach.left})"
             )
         self.annotation = genes.fitted_to(self.genome)
+        self._window = spec.reach.left + spec.reach.right + 2 * settings.distance + 1
         self.engine = Engine(
             self.package,
             device=settings.device,
@@ -120,10 +122,19 @@ class Scorer:
         self.engine.forget()
         return json.dumps([[row.to_json() for row in found] for found in self.rows(records)]).encode()
 
+    def cut(self, device: str, *, through_pipe: bool = False) -> Cut:
+        """How records are cut into shards for a kind of device."""
+        return Cut.of(self.package, self._window, device, through_pipe=through_pipe)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy elsewhere opens the genome there; the model and the genes travel."""
         settings = self.settings.model_copy(update={"tuning": self.engine.tuning})
         return Scorer, (self.package, self.genome, self.annotation, settings)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What of the annotation is not used, and why."""
+        return self.annotation.warnings
 
     @property
     def is_published(self) -> bool:

@@ -47,6 +47,11 @@ class Row:
         return cls(allele, status, mask, *names, delta)
 
     @property
+    def is_scored(self) -> bool:
+        """Whether there is a delta."""
+        return self.delta is not None
+
+    @property
     def source(self) -> str:
         """Where the delta is from; empty where there is none."""
         return "" if self.delta is None else PRECOMPUTED if self.is_precomputed else COMPUTED

@@ -11,6 +11,8 @@ from numpy import ndarray
 
 from basecast.figures.canvas import COLOURS, panels
 
+_METRICS = {"top1": "top-1", "auprc": "AUPRC", "pearson": "Pearson correlation", "r2": "R2"}
+"""Of which there is a panel each, and what it is called there."""
 Points = tuple[Float[ndarray, " points"], Float[ndarray, " points"]]
 
 
@@ -28,7 +30,7 @@ def training_curves(histories: Mapping[int, Sequence[Mapping[str, Any]]]) -> Fig
         for name in line
         if name.startswith("validation_") and name != "validation_loss"
     }
-    groups = {metric: [n for n in names if n.startswith(f"validation_{metric}")] for metric in ("top1", "auprc")}
+    groups = {metric: [n for n in names if n.startswith(f"validation_{metric}_")] for metric in _METRICS}
     shown = {metric: found for metric, found in groups.items() if found}
     figure, axes = panels(1 + len(shown))
     for number, (seed, lines) in enumerate(histories.items()):
@@ -48,9 +50,10 @@ def training_curves(histories: Mapping[int, Sequence[Mapping[str, Any]]]) -> Fig
                 label = name.split("_", 2)[-1] if number == 0 else None
                 values = _column(epochs, name)
                 ax.plot(_column(epochs, "epoch"), values, style, color=colour, marker="o", markersize=3, label=label)
-    axes[0].set(xlabel="step", ylabel="loss", yscale="log")
+    losses = [loss for lines in histories.values() for line in lines for loss in _losses(line)]
+    axes[0].set(xlabel="step", ylabel="loss", yscale="log" if min(losses, default=1) > 0 else "linear")
     for ax, metric in zip(axes[1:], shown, strict=True):
-        ax.set(xlabel="epoch", ylabel={"top1": "top-1", "auprc": "AUPRC"}[metric], ylim=(None, 1))
+        ax.set(xlabel="epoch", ylabel=_METRICS[metric], ylim=(None, 1))
     for ax in axes:
         ax.legend(fontsize=7, frameon=False)
     return figure
@@ -58,6 +61,10 @@ def training_curves(histories: Mapping[int, Sequence[Mapping[str, Any]]]) -> Fig
 
 def _column(lines: Sequence[Mapping[str, Any]], name: str) -> list[float]:
     return [float(line[name]) if line.get(name) is not None else float("nan") for line in lines]
+
+
+def _losses(line: Mapping[str, Any]) -> list[float]:
+    return [line[name] for name in ("loss", "validation_loss") if line.get(name) is not None]
 
 
 def precision_recall(curves: Mapping[str, Mapping[str, Points]]) -> Figure:

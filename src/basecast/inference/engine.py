@@ -17,16 +17,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from basecast.errors import InputError, OutOfMemoryError, UsageError
+from basecast.errors import OutOfMemoryError, UsageError
 from basecast.genome.sequence import reverse_complement
 from basecast.inference.device import available_memory, available_threads, choose_device, is_out_of_memory
 from basecast.inference.ensemble import Answer, Values
 from basecast.inference.members import LoadedMember, Members, Precision
 from basecast.inference.remembered import Remembered
-from basecast.inference.request import Request, Window, asked, flip
+from basecast.inference.request import Request, Window, asked, flip, joined
 from basecast.inference.sharing import Placed, Stretch, batches, is_one_stretch, shared, together, windows_of
 from basecast.inference.threads import Threads
-from basecast.inference.tiling import Tile, preferred_tile, tiles
+from basecast.inference.tiling import Tile, grain, preferred_tile, tiles, usual_window, whole_window
 from basecast.inference.tuning import Tuning, measured
 from basecast.spec import Input, LocalReach
 from basecast.zoo.package import Package
@@ -85,7 +85,10 @@ class Engine:
         if self._final is not self:
             return
         self._members = Members(package, self.device, precision, is_padded=mode == "full")
-        fit = self.memory // (2 * self.longest_stretch * self._members.bytes_a_level + 1)  # at once, a stretch a thread
+        a_thread = self.longest_stretch * self._members.bytes_a_level
+        if not self._members.are_stretches:
+            a_thread = usual_window(self.spec, self.device.type) * self._members.bytes_a_base
+        fit = self.memory // (2 * a_thread + 1)
         is_parallel = self.device.type == "cpu" and (mode != "full" or self._members.are_stretches)
         self._pool = Threads(min(self.threads, max(fit, 1)) if is_parallel else 1)
         self._remembered = Remembered(self.memory // _CACHE_SHARE)
@@ -99,11 +102,15 @@ class Engine:
 
     @property
     def longest_tile(self) -> int:
-        """Bases of output that are computed at once, by default a share of memory that does not depend on the batch."""
-        if self.tile is not None:
-            return self.tile
+        """Bases of output that are computed at once, whole bins; where windows have a length, what the longest gives.
+
+        By default it is a share of memory that does not depend on the batch.
+        """
+        if (whole := whole_window(self.spec)) is not None:
+            return whole
         fits = self.memory // self._final._members.bytes_a_base // 2
-        return max(min(fits, preferred_tile(self.spec, self.device.type)), 1000)
+        tile = self.tile or max(min(fits, preferred_tile(self.spec, self.device.type)), 1000)
+        return max(tile // grain(self.spec), 1) * grain(self.spec)
 
     @property
     def tuning(self) -> Tuning:
@@ -173,7 +180,7 @@ class Engine:
                 done[window.key] = values
                 self._remembered.put(window.key, values)
         return [
-            {name: self._assemble(name, windows, [done[w.key][name] for w in windows], chosen) for name in names}
+            {name: joined(self.spec, name, windows, [done[w.key][name] for w in windows], chosen) for name in names}
             for windows in plan
         ]
 
@@ -347,36 +354,6 @@ class Engine:
         found = request.tracks[item.name].values(request.contig, tile.window_start, tile.window_end)
         found = np.where(np.isnan(found), item.missing, found)
         return np.ascontiguousarray(found[:, ::-1] if request.strand == "-" else found)
-
-    def _assemble(
-        self, name: str, windows: list[Window], values: list[np.ndarray], chosen: Mapping[str, list[int]]
-    ) -> Float[np.ndarray, ...]:
-        """One array of a request's tiles, in the order of the contig."""
-        output = self.spec.output(name)
-        pieces = []
-        for window, value in zip(windows, values, strict=True):
-            tile = window.tile
-            if window.request.strand == "-":
-                value = flip(value, output, chosen.get(name))
-            if output.axes in ("position", "position_pair"):
-                first, last = (at // output.resolution for at in (tile.seen_start, tile.seen_end))
-                if len(value) != last - first - 2 * output.crop:
-                    raise InputError(
-                        f"{self.spec.name} gives {len(value)} bins of {name} where its config promises "
-                        f"{last - first - 2 * output.crop}: reach, resolution or crop is wrong"
-                    )
-                begin, stop = (
-                    (at - tile.seen_start) // output.resolution - output.crop for at in (tile.start, tile.end)
-                )
-                value = value[begin:stop] if output.axes == "position" else value[begin:stop, begin:stop]
-            pieces.append(value)
-        if output.axes != "position" and len(pieces) > 1:
-            stretch = windows[0].request
-            raise UsageError(
-                f"{name} of {self.spec.name} is given a window at a time: "
-                f"[{stretch.start}, {stretch.end}) needs several"
-            )
-        return np.concatenate(pieces)  # a copy: what is remembered stays as it is
 
 
 def _by_key(

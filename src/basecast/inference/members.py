@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Literal
@@ -100,7 +101,9 @@ class Members:
         itemsize = self.each[0].dtype.itemsize
         if device.type == "cpu" and available():
             widest = padded_channels(widest, available()[0], np.dtype(f"f{itemsize}"))
-        self.bytes_a_base = itemsize * widest * _LIVE_TENSORS
+        told = [network.activations_a_base for network in networks]
+        numbers = max(widest * _LIVE_TENSORS if x is None else x for x in told) if told else widest * _LIVE_TENSORS
+        self.bytes_a_base = max(math.ceil(itemsize * numbers), 1)
         self.bytes_a_level = itemsize * widest * (1 + max((len(p.steps) for p in self.programs), default=1))
 
     @property

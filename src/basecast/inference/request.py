@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from basecast.errors import UsageError
+from basecast.errors import InputError, UsageError
 from basecast.genome.sequence import Tokens
 from basecast.genome.source import Source
 from basecast.inference.tiling import Tile
@@ -88,3 +88,40 @@ def flip(values: Float[np.ndarray, ...], output: Output, chosen: Sequence[int] |
         if rule.shift:
             values = np.roll(values, rule.shift, axis)
     return values
+
+
+def joined(
+    spec: ModelSpec,
+    name: str,
+    windows: Sequence[Window],
+    values: Sequence[Float[np.ndarray, ...]],
+    chosen: Mapping[str, Sequence[int]],
+) -> Float[np.ndarray, ...]:
+    """One array of what the windows of a request gave, in the order of the contig.
+
+    Raises:
+        InputError: a window gave more or fewer bins than the spec says.
+        UsageError: it takes several windows of an output that is given a window at a time.
+    """
+    output = spec.output(name)
+    pieces = []
+    for window, value in zip(windows, values, strict=True):
+        tile = window.tile
+        if window.request.strand == "-":
+            value = flip(value, output, chosen.get(name))
+        if output.axes in ("position", "position_pair"):
+            first, last = (at // output.resolution for at in (tile.seen_start, tile.seen_end))
+            if len(value) != last - first - 2 * output.crop:
+                raise InputError(
+                    f"{spec.name} gives {len(value)} bins of {name} where its config promises "
+                    f"{last - first - 2 * output.crop}: reach, resolution or crop is wrong"
+                )
+            begin, stop = ((at - tile.seen_start) // output.resolution - output.crop for at in (tile.start, tile.end))
+            value = value[begin:stop] if output.axes == "position" else value[begin:stop, begin:stop]
+        pieces.append(value)
+    if output.axes != "position" and len(pieces) > 1:
+        stretch = windows[0].request
+        raise UsageError(
+            f"{name} of {spec.name} is given a window at a time: [{stretch.start}, {stretch.end}) needs several"
+        )
+    return np.concatenate(pieces)  # a copy: what is remembered stays as it is

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from basecast.errors import InputError
-from basecast.spec import LocalReach, ModelSpec
+from basecast.spec import LocalReach, ModelSpec, WindowReach
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,37 @@ def margin(spec: ModelSpec) -> int:
     return -(-bases // grain(spec)) * grain(spec)
 
 
+def whole_window(spec: ModelSpec) -> int | None:
+    """Bases of output of the longest window that the model takes; None where there is no such window.
+
+    Raises:
+        InputError: as `tiles`.
+    """
+    if not isinstance(spec.reach, WindowReach) or not spec.reach.lengths:
+        return None
+    return _usable(spec, spec.reach.lengths[-1])
+
+
+def _usable(spec: ModelSpec, length: int) -> int:
+    """Bases of output of a whole window."""
+    assert isinstance(spec.reach, WindowReach)
+    usable = length - 2 * (spec.reach.crop + margin(spec))
+    if usable < grain(spec):
+        raise InputError(f"{spec.name}: its windows of {length} bases leave nothing within what is cropped")
+    return usable
+
+
 def preferred_tile(spec: ModelSpec, device: str) -> int:
     """Bases of output of a tile: context is about a tenth more, and a CPU's caches have their say."""
     context = spec.reach.left + spec.reach.right if isinstance(spec.reach, LocalReach) else 0
     return 200_000 if device == "cuda" else max(5 * context, 10_000)
+
+
+def usual_window(spec: ModelSpec, device: str) -> int:
+    """Bases that a network is shown at once where memory sets no limit."""
+    if isinstance(spec.reach, LocalReach):
+        return preferred_tile(spec, device) + spec.reach.left + spec.reach.right
+    return spec.reach.lengths[-1] if spec.reach.lengths else preferred_tile(spec, device) + 2 * spec.reach.crop
 
 
 def tiles(spec: ModelSpec, start: int, end: int, longest: int, strand: str = "+") -> list[Tile]:
@@ -59,9 +86,7 @@ def tiles(spec: ModelSpec, start: int, end: int, longest: int, strand: str = "+"
             for b in [min(a + span, end)]
         ]
     length = reach.length_for(end - start + 2 * extra)
-    usable = length - 2 * (reach.crop + extra)
-    if usable < step:
-        raise InputError(f"{spec.name}: its windows of {length} bases leave nothing within what is cropped")
+    usable = _usable(spec, length)
     lead = max(usable - (end - start), 0) // 2 // step * step
     return [
         Tile(

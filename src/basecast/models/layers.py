@@ -35,20 +35,24 @@ class Norm(nn.BatchNorm1d):
 
     Attributes:
         is_frozen: statistics stay as they are, in training too.
+        is_again: the same batch comes by a second time, so statistics do not move.
         total: sums a tensor over the processes that train together, so that they normalise as one would.
     """
 
     is_frozen = False
+    is_again = False
     total: Callable[[Tensor], Tensor] | None = None
 
     def train(self, mode: bool = True) -> Norm:
         return super().train(mode and not self.is_frozen)
 
     def forward(self, x: Float[Tensor, "batch channels length"]) -> Float[Tensor, "batch channels length"]:
+        momentum = 0.0 if self.is_again else self.momentum or 0.0
         if self.training:
-            self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+            if not self.is_again:
+                self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
             if self.total is not None:
-                return self._together(x, self.total)
+                return self._together(x, self.total, momentum)
         image = nn.functional.batch_norm(
             x.unsqueeze(2),
             self.running_mean,
@@ -56,12 +60,12 @@ class Norm(nn.BatchNorm1d):
             self.weight,
             self.bias,
             self.training,
-            self.momentum or 0.0,
+            momentum,
             self.eps,
         )
         return image.squeeze(2)
 
-    def _together(self, x: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
+    def _together(self, x: Tensor, total: Callable[[Tensor], Tensor], momentum: float) -> Tensor:
         wide = x if x.dtype == torch.float64 else x.float()
         count = wide.new_full((1,), x.shape[0] * x.shape[2])
         sums = total(torch.cat([count, wide.sum((0, 2))]))
@@ -69,11 +73,29 @@ class Norm(nn.BatchNorm1d):
         centred = wide - mean[:, None]
         variance = total(centred.square().sum((0, 2))) / n
         with torch.no_grad():
-            momentum = self.momentum or 0.0
             self.running_mean.lerp_(mean, momentum)  # type: ignore[union-attr]
             self.running_var.lerp_(variance * n / (n - 1), momentum)  # type: ignore[union-attr]
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return (centred * scale[:, None] + self.bias[:, None]).to(x.dtype)
+
+
+def recomputed(
+    block: nn.Module,
+) -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
+    """What surrounds a block the first time and, the same batch once more, the second."""
+
+    @contextlib.contextmanager
+    def again() -> Iterator[None]:
+        norms = [module for module in block.modules() if isinstance(module, Norm)]
+        try:
+            for norm in norms:
+                norm.is_again = True
+            yield
+        finally:
+            for norm in norms:
+                norm.is_again = False
+
+    return contextlib.nullcontext(), again()
 
 
 def crop(x: Float[Tensor, "batch channels length"], length: int) -> Float[Tensor, "batch channels middle"]:

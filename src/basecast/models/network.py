@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from basecast.models.layers import recomputed
 
 
 @runtime_checkable
@@ -30,13 +33,23 @@ class Network(nn.Module):
     Position outputs have shape (batch, tracks, bins).
     """
 
-    output_names: ClassVar[tuple[str, ...]]
+    output_names: tuple[str, ...]
     head_modules: ClassVar[tuple[str, ...]] = ("head",)
     """Attributes that hold the heads: what is made anew for other outputs."""
+    checkpointed: bool = False
+    """Whether training keeps only what lies between blocks, and makes the rest again on the way back."""
+    activations_a_base: float | None = None
+    """Numbers alive at once for each base of a window, where the widths of the layers do not tell."""
 
     def embed(self, one_hot: Float[Tensor, "batch 4 length"], conditions: Mapping[str, Tensor]) -> Tensor:
         """What the heads read."""
         raise NotImplementedError
+
+    def through(self, block: nn.Module, *inputs: Tensor) -> Any:
+        """What a block gives; its activations are made again on the way back where the network is ``checkpointed``."""
+        if self.checkpointed and self.training and torch.is_grad_enabled():
+            return checkpoint(block, *inputs, use_reentrant=False, context_fn=lambda: recomputed(block))
+        return block(*inputs)
 
     def stages(self) -> Sequence[Stage]:
         """The stride-1 convolutional stretch from one-hot on, in order; nothing where the network has none."""

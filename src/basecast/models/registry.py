@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +12,24 @@ from pydantic import BaseModel
 from basecast.models.network import Network
 from basecast.spec import Architecture, ModelSpec
 
-_MODULES = ("spliceai",)
+_MODULES = ("basenji", "basenji2", "borzoi", "spliceai")
 
 
 @dataclass(frozen=True)
 class Family:
-    """A network class, its config, a miniature for tests, and the spec that a config implies."""
+    """A network class, its config, and the spec that a config implies.
+
+    Attributes:
+        config: has ``with_outputs(outputs)``: the same network with heads for these, or a ValueError in words.
+        sizes: name -> config; ``tiny`` is for tests.
+        spec: of (config, outputs=None, members=1, and what the sizes do not tell: name, licence ...); given
+            ``outputs`` are taken over, with the family's resolution and link.
+    """
 
     name: str
     config: type[BaseModel]
     network: Callable[[Any], Network]
-    tiny: Callable[[], BaseModel]
+    sizes: Mapping[str, Callable[[], BaseModel]]
     spec: Callable[..., ModelSpec]
 
 

@@ -5,7 +5,8 @@ Source: Jaganathan et al. 2019 (Cell 176), with the sizes of OpenSpliceAI (Chao 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 from jaxtyping import Float
@@ -15,9 +16,9 @@ from torch import Tensor, nn
 from basecast.models.layers import Convolution, ResidualUnit, crop
 from basecast.models.network import NO_CONDITIONS, Network, Stage, pick
 from basecast.models.registry import Family, register
-from basecast.spec import Architecture, LocalReach, Member, ModelSpec
+from basecast.spec import Architecture, LocalReach, Member, ModelSpec, Output
 from basecast.spec.model import Frozen
-from basecast.spec.splice import CLASSES, splice_output
+from basecast.spec.splice import CLASSES, SPLICE, splice_output
 
 _GROUPS = {80: 1, 400: 2, 2000: 3, 10000: 4}
 _WIDTHS = (11, 11, 21, 41)
@@ -39,6 +40,17 @@ class SpliceAIConfig(Frozen):
     def context(self) -> int:
         """Bases of context an output sees in all, half at each side."""
         return 2 * sum(d * (w - 1) for w, d in zip(self.widths, self.dilations, strict=True))
+
+    def with_outputs(self, outputs: Sequence[Output]) -> SpliceAIConfig:
+        """The same network with the classes of the output.
+
+        Raises:
+            ValueError: it is not splice sites base by base.
+        """
+        names = [output.name for output in outputs]
+        if names != [SPLICE] or not outputs[0].has_classes or outputs[0].resolution != 1:
+            raise ValueError(f"this family gives splice sites base by base, as {SPLICE!r} alone; asked for is {names}")
+        return self.model_copy(update={"classes": tuple(track.name for track in outputs[0].tracks)})
 
 
 def published(
@@ -127,17 +139,21 @@ class SpliceAI(Network):
         return {"splice": pick(self.head, chosen, embedding)} if "splice" in names else {}
 
 
-def spec(config: SpliceAIConfig, *, members: int = 1, **card: Any) -> ModelSpec:
+def spec(
+    config: SpliceAIConfig, *, outputs: Sequence[Output] | None = None, members: int = 1, **card: Any
+) -> ModelSpec:
     """The spec of a package of this family; ``card`` holds what the sizes do not tell (name, licence ...)."""
     half = config.context // 2
     files = ["model.safetensors"] if members == 1 else [f"model-{i}.safetensors" for i in range(members)]
     return ModelSpec(
         architecture=Architecture(family="spliceai", config=config.model_dump(mode="json")),
         reach=LocalReach(left=half, right=half),
-        outputs=(splice_output(config.classes),),
+        outputs=tuple(outputs or (splice_output(config.classes),)),
         members=tuple(Member(file=file, outputs=("splice",)) for file in files),
         **{"mask": "gene", **card},
     )
 
 
-register(Family("spliceai", SpliceAIConfig, SpliceAI, tiny, spec))
+_SIZES: dict[str, Callable[[], SpliceAIConfig]] = {str(context): partial(published, context) for context in _GROUPS}
+
+register(Family("spliceai", SpliceAIConfig, SpliceAI, {"tiny": tiny, **_SIZES}, spec))

@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -18,12 +18,9 @@ from basecast.genome.annotation import Annotation
 from basecast.genome.reference import Genome
 from basecast.genome.sites import SITE_SCHEMA
 from basecast.genome.source import Masked
-from basecast.inference.engine import Engine
 from basecast.inference.request import Request
-from basecast.inference.shards import RunSettings
-from basecast.inference.tuning import Tuning
-from basecast.prediction.stretches import Strands, Stretch, gene_name
-from basecast.spec.model import Frozen
+from basecast.prediction.settings import DeviceSettings
+from basecast.prediction.stretches import Strands, Stretch, few_lengths, gene_name
 from basecast.spec.splice import SPLICE, splice_columns
 from basecast.zoo.catalogue import load_model
 from basecast.zoo.package import Package
@@ -32,8 +29,8 @@ ORDER = ("position", "strand", "kind", "gene")
 """Within a contig."""
 
 
-class PredictSettings(Frozen):
-    """What is predicted, and how."""
+class PredictSettings(DeviceSettings):
+    """Which splice sites are predicted, and how."""
 
     strand: Strands = "both"
     context: Literal["gene", "genomic"] | None = Field(
@@ -41,16 +38,6 @@ class PredictSettings(Frozen):
         description="outside a gene's body N or the genome; by default as the model was trained, if there are genes",
     )
     floor: float = Field(0.001, ge=0, le=1, description="smaller probabilities are not kept")
-    device: str = "auto"
-    precision: Literal["fp32", "bf16"] = "fp32"
-    threads: int | None = None
-    memory: int | None = Field(None, description="bytes")
-    tile: int | None = Field(None, ge=1, description="bases of output computed at once; by default what memory allows")
-    tuning: Tuning | None = Field(None, description="kernels; by default the fastest that are found")
-
-    def on(self, run: RunSettings) -> Self:
-        """The same for the machines of ``run``."""
-        return self.model_copy(update=run.engine_settings(self.device, self.memory))
 
 
 class Predictor:
@@ -79,15 +66,7 @@ class Predictor:
         self.context = settings.context or by_default
         if settings.strand == "gene" and annotation is None:
             raise UsageError("--strand gene needs genes: give an annotation with -A")
-        self.engine = Engine(
-            self.package,
-            device=settings.device,
-            precision=settings.precision,
-            memory=settings.memory,
-            threads=settings.threads,
-            tile=settings.tile,
-            tuning=settings.tuning,
-        )
+        self.engine = settings.engine(self.package)
 
     def sites(self, items: Sequence[Stretch]) -> pl.DataFrame:
         """Sites of at least ``settings.floor``: contig, position, strand, kind, probability and gene, in that order.
@@ -132,10 +111,7 @@ class Predictor:
 
     def _request(self, item: Stretch) -> Request:
         source = self.genome if self.context == "genomic" else Masked(self.genome, item.contig, item.low, item.high)
-        # few lengths of tiles: scaffolds of one length run in one batch, and torch keeps kernels for each length
-        whole, rest = divmod(item.end - item.start, self.engine.longest_tile)
-        step = max(1 << rest.bit_length() >> 3, 16)
-        size = whole * self.engine.longest_tile + min(-(-rest // step) * step, self.engine.longest_tile)
+        size = few_lengths(item.end - item.start, self.engine.longest_tile)
         return Request(source, item.contig, item.start, item.start + size, item.strand)
 
     def _genes(self, item: Stretch, positions: NDArray[np.int64]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from basecast.genome.annotation import Annotation
 from basecast.genome.intervals import Interval, merged
@@ -26,6 +26,20 @@ class Stretch(NamedTuple):
     high: int
     gene: str = ""
     """Whose body it is, where the context is the gene; on either strand."""
+
+
+class Span(Protocol):
+    """[start, end) of a contig."""
+
+    @property
+    def contig(self) -> str: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+
+
+S = TypeVar("S", bound=Span)
 
 
 def gene_name(symbol: str, gene_id: str) -> str:
@@ -63,10 +77,10 @@ def stretches(
         yield from sorted(_cut(whole, span), key=lambda x: (x.start, x.strand, x.gene, x.end))
 
 
-def shards(items: Iterable[Stretch], most: int, context: int = 0) -> Iterator[tuple[int, list[Stretch]]]:
+def shards(items: Iterable[S], most: int, context: int = 0) -> Iterator[tuple[int, list[S]]]:
     """Consecutive stretches, each with ``context``, of ``most`` bases or a little more, numbered."""
     number = size = 0
-    shard: list[Stretch] = []
+    shard: list[S] = []
     for item in items:
         shard.append(item)
         size += item.end - item.start + context
@@ -75,6 +89,16 @@ def shards(items: Iterable[Stretch], most: int, context: int = 0) -> Iterator[tu
             number, size, shard = number + 1, 0, []
     if shard:
         yield number, shard
+
+
+def few_lengths(size: int, tile: int, grain: int = 1) -> int:
+    """``size`` bases, or some more so that few lengths are asked for; whole grains, and no tile more.
+
+    Tiles of one length run in one batch, and torch keeps kernels for each length.
+    """
+    whole, rest = divmod(-(-size // grain) * grain, tile)
+    step = -(-max(1 << rest.bit_length() >> 3, 16) // grain) * grain
+    return whole * tile + min(-(-rest // step) * step, tile)
 
 
 def _read(strands: Strands, gene: str) -> str:

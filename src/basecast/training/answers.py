@@ -4,125 +4,65 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, cast
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
-from pydantic import Field
 
-from basecast.data.opening import open_split
 from basecast.data.store import Dataset, Sites
-from basecast.errors import InputError, UsageError, counted
-from basecast.genome.sequence import Tokens
+from basecast.errors import UsageError, counted
 from basecast.genome.source import Masked, Source
-from basecast.inference.engine import Engine
-from basecast.inference.jobs import WORK, Shard
+from basecast.inference.jobs import Shard
 from basecast.inference.request import Request
 from basecast.inference.tiling import grain
-from basecast.inference.tuning import Tuning
 from basecast.spec import LocalReach, ModelSpec
-from basecast.spec.model import Frozen
+from basecast.training.records import Bases, Gathered, bases_of_a_shard, no_numbers
+from basecast.training.records import EngineSettings as EngineSettings
 from basecast.zoo.package import Package
 
-_LONGEST = 2_000_000  # bases of a shard, however quick the model is
 _MOST_ITEMS = 5_000
 
 
-class EngineSettings(Frozen):
-    """How models are run."""
-
-    device: str = "auto"
-    precision: str = "fp32"
-    threads: int | None = None
-    memory: int | None = Field(None, description="bytes")
-    tuning: Tuning | None = Field(None, description="kernels; by default the fastest that are found")
-
-    def engine(self, package: Package) -> Engine:
-        """A package, ready to be asked."""
-        return Engine(package, **{name: getattr(self, name) for name in type(self).model_fields})
-
-
-class _Tokens(NamedTuple):
-    """The records of a dataset as contigs, named by their numbers, each as it is read."""
-
-    dataset: Dataset
-
-    def tokens(self, contig: str, start: int, end: int) -> Tokens:
-        return self.dataset.tokens(int(contig), start, end)
-
-
 @dataclass(frozen=True, eq=False)
-class Records:
-    """Records of one split of several datasets, numbered together.
+class Records(Gathered):
+    """Records whose bases have classes, some of which are sites.
 
     Attributes:
-        datasets, names: the datasets, and a name for each.
-        of, row: of each record, its dataset and its row there.
         output, classes: what the labels are of, and the names of the classes; the first is no site.
     """
 
-    datasets: tuple[Dataset, ...]
-    names: tuple[str, ...]
-    of: Int[np.ndarray, " records"]
-    row: Int[np.ndarray, " records"]
     output: str
     classes: tuple[str, ...]
 
     @classmethod
     def open(cls, folders: Sequence[str | Path], split: str, left_out: Collection[str] = ()) -> Records:
-        """Those of a split, without records whose gene, contig, chromosome or group is ``left_out``.
+        """As `Gathered.gather`.
 
         Raises:
             InputError: a dataset is missing or damaged.
             UsageError: the datasets have no classes base by base or not the same, a name to leave out is not there, or
                 nothing is left.
         """
-        datasets = [open_split(folder, split) for folder in folders]
-        kinds = [_classes(dataset) for dataset in datasets]
+        return cls.among(Gathered.gather(folders, split, left_out))
+
+    @classmethod
+    def among(cls, found: Gathered) -> Records:
+        """The same with their classes.
+
+        Raises:
+            UsageError: the datasets have no classes base by base, or not the same.
+        """
+        kinds = [_classes(dataset) for dataset in found.datasets]
         if len(set(kinds)) > 1:
             raise UsageError(f"the datasets have different classes, {kinds[0]} and {kinds[1]}: give each alone")
-        kept = [_kept(dataset, left_out) for dataset in datasets]
-        if unknown := set(left_out) - {name for _, met in kept for name in met}:
-            raise UsageError(f"--leave-out {sorted(unknown)[0]}: no gene, contig, chromosome or group has that name")
-        rows = [np.flatnonzero(chosen) for chosen, _ in kept]
-        if not sum(map(len, rows)):
-            raise UsageError(f"the {split} split of {', '.join(map(str, folders))} has no record left")
-        names = unique([Path(folder).resolve().name for folder in folders])
-        of = np.repeat(np.arange(len(rows)), [len(x) for x in rows])
-        output, classes = kinds[0]
-        return cls(tuple(datasets), names, of, np.concatenate(rows), output, classes)
-
-    def __len__(self) -> int:
-        return len(self.row)
-
-    @cached_property
-    def lengths(self) -> Int[np.ndarray, " records"]:
-        """Bases of each."""
-        return np.concatenate([d.lengths[self.row[self.of == i]] for i, d in enumerate(self.datasets)])
-
-    @cached_property
-    def chromosomes(self) -> list[str]:
-        """That of the source, else the contig, of each; where there are several datasets, after its name."""
-        found: list[str] = []
-        for i, dataset in enumerate(self.datasets):
-            begin = f"{self.names[i]}:" if len(self.datasets) > 1 else ""
-            table = dataset.records[self.row[self.of == i].tolist()]
-            pairs = zip(table["chromosome"], table["contig"], strict=True)
-            found += [begin + (chromosome or contig) for chromosome, contig in pairs]
-        return found
-
-    @property
-    def digests(self) -> list[str]:
-        """SHA-256 of each dataset."""
-        return [dataset.digest for dataset in self.datasets]
+        return cls(found.datasets, found.names, found.of, found.row, *kinds[0])
 
     def labels(self, record: int) -> tuple[NDArray[Any], Bool[np.ndarray, " positions"], Sites]:
         """Class of each position, which of them are known, and the sites."""
-        dataset, row, length = self.datasets[self.of[record]], int(self.row[record]), int(self.lengths[record])
-        where = (row, 0, length, self.output)
+        dataset, row = self.dataset(record)
+        where = (row, 0, int(self.lengths[record]), self.output)
         return dataset.labels(*where), dataset.valid(*where), dataset.sites(row, self.output)
 
     def shards(self, span: int) -> Iterator[Shard]:
@@ -147,22 +87,6 @@ def _classes(dataset: Dataset) -> tuple[str, tuple[str, ...]]:
     raise UsageError(f"{dataset.path} has no output with one class a base: there are no sites to be found in it")
 
 
-def _kept(dataset: Dataset, left_out: Collection[str]) -> tuple[NDArray[np.bool_], set[str]]:
-    """Which records are kept, and the names that were met."""
-    names, met, kept = set(left_out), set(), np.ones(len(dataset), dtype=bool)
-    table = dataset.records.select("genes", "contig", "chromosome", "group")
-    for i, (genes, *others) in enumerate(table.iter_rows() if names else ()):
-        if hits := names.intersection([*genes.split(","), *others]):
-            kept[i] = False
-            met |= hits
-    return kept, met
-
-
-def unique(names: Sequence[str]) -> tuple[str, ...]:
-    """The same names, with a number where one comes again."""
-    return tuple(f"{name}-{i + 1}" if names.index(name) != i else name for i, name in enumerate(names))
-
-
 class Answers:
     """A model on records.
 
@@ -182,9 +106,7 @@ class Answers:
     @property
     def span(self) -> int:
         """Bases of a shard, of about the work that it may take."""
-        networks = [*self.package.networks, *(x for node in self.package.nodes.values() for x in node.networks)]
-        weights = sum(x.numel() for network in networks for x in network.parameters())
-        return max(min(int(WORK[self.engine.device.type] / max(weights, 1)), _LONGEST), 1)
+        return bases_of_a_shard(self.package, self.engine.device.type)
 
     def shards(self) -> Iterator[Shard]:
         """The records in shards of ``span`` bases."""
@@ -207,18 +129,12 @@ class Answers:
             length = int(self.records.lengths[item])
             values = answer[name][:length][:, self._columns]
             if not np.isfinite(values).all():
-                dataset = self.records.datasets[self.records.of[item]]
-                raise InputError(
-                    f"{self.package.spec.name} gives values that are no numbers for "
-                    f"{dataset.place(int(self.records.row[item]), 0, length)} of {dataset.path}: its weights or config "
-                    "are wrong, take a model that was trained to its end"
-                )
+                raise no_numbers(self.package, *self.records.dataset(item), 0, length)
             yield item, values
 
     def _request(self, record: int) -> Request:
-        dataset, length = self.records.datasets[self.records.of[record]], int(self.records.lengths[record])
-        contig = str(self.records.row[record])
-        source: Source = _Tokens(dataset)
+        (dataset, row), length = self.records.dataset(record), int(self.records.lengths[record])
+        contig, source = str(row), cast(Source, Bases(dataset))
         if self.package.spec.mask == "gene":
             source = Masked(source, contig, 0, length)
         # few lengths of windows: those of one length run together

@@ -25,7 +25,8 @@ from basecast.inference.shards import RunSettings
 from basecast.spec import ModelSpec
 from basecast.spec.model import Calibration, Frozen
 from basecast.training.answers import Answers, EngineSettings, Records
-from basecast.training.train import context_of
+from basecast.training.design import designed
+from basecast.training.fitting import context_of
 from basecast.zoo.package import Package
 
 
@@ -45,16 +46,11 @@ def student_of(teacher: Package, context: int | None = None, channels: int | Non
     Raises:
         UsageError: the teacher is a graph of packages and no size is given, or the context is none that was published.
     """
-    from basecast.models import spliceai
-
     spec = teacher.spec
     if context is None and channels is None and spec.architecture is not None:
         return spec.model_copy(update={"members": (), "parents": (), "calibration": Calibration()})
-    try:
-        config = spliceai.published(context or context_of(spec), channels=channels or 32)
-    except ValueError as error:
-        raise UsageError(f"--context: {error}") from None
-    return spliceai.spec(config, name="student", licence="")
+    size = str(context or sum(context_of(spec)))
+    return designed(spec.outputs, size=size, config={"channels": channels or 32}, name="student", licence="")
 
 
 class Copies(Dataset):

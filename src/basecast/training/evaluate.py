@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import basecast
 from basecast.errors import UsageError
-from basecast.inference.jobs import Job, carry_out, parts_of
+from basecast.inference.jobs import Job
 from basecast.inference.shards import Parts, RunSettings
-from basecast.training.answers import Answers, EngineSettings, Records, unique
+from basecast.training.answers import Answers, Records
 from basecast.training.evaluation import Evaluated, EvaluateSettings, Evaluation, measured
-from basecast.training.evaluation_files import write
+from basecast.training.evaluation_files import files_of
 from basecast.training.metrics import CAPACITY
+from basecast.training.passes import Progress, passes, write_folder
+from basecast.training.records import EngineSettings, Gathered, unique
+from basecast.training.signal_answers import SignalRecords
+from basecast.training.signal_evaluate import evaluate_signals
+from basecast.training.signal_evaluation import SignalEvaluateSettings, SignalEvaluation
+from basecast.training.signal_evaluation_files import files_of as signal_files
 from basecast.training.tally import Tally
 from basecast.zoo.catalogue import load_model
 from basecast.zoo.package import Package, require_new
@@ -30,42 +36,65 @@ def evaluate(
     *,
     models: Sequence[Package | str | Path],
     settings: EvaluateSettings | None = None,
+    signal: SignalEvaluateSettings | None = None,
     engine: EngineSettings | None = None,
     run: RunSettings | None = None,
     command: str = "",
-    progress: Callable[[int, int], None] | None = None,
-) -> Evaluation:
-    """Run models over every labelled base of a split, and write what they are worth into the folder ``target``.
+    progress: Progress | None = None,
+) -> Evaluation | SignalEvaluation:
+    """Run models over everything of a split that has a label, and write what they are worth into the folder ``target``.
 
-    While it lasts, ``TARGET.model-1.basecast`` and so on hold what is done, and the same call goes on there.
+    What the datasets hold, classes of bases or signals, decides what is measured. While it lasts,
+    ``TARGET.model-1.basecast`` and so on hold what is done, and the same call goes on there.
 
     Args:
         data: folders of datasets, each called by its folder's name.
+        signal: what is measured of signals; goes with data that have them.
         progress: is told bases done and bases in all, each model counted.
 
     Raises:
-        InputError: a dataset or a model is missing or damaged.
-        UsageError: data and models do not go together, or the folder is there already.
+        InputError: a dataset, a model or another file is missing or damaged.
+        UsageError: data, models and settings do not go together, or the folder is there already.
     """
-    settings, began = settings or EvaluateSettings(), time.monotonic()
-    target = Path(target)
+    settings, engine, run = settings or EvaluateSettings(), engine or EngineSettings(), run or RunSettings()
+    began, target = time.monotonic(), Path(target)
     require_new(target)
     if not target.parent.is_dir():
         raise UsageError(f"the folder of the output {target} does not exist: make it with 'mkdir -p {target.parent}'")
-    records = Records.open(data, settings.split, settings.left_out)
-    with contextlib.ExitStack() as stack:
-        tallies, parts = tallied(
-            records, target, [_loaded(x) for x in models], settings, engine, run or RunSettings(), stack, progress
+    found = Gathered.gather(data, settings.split, settings.left_out)
+    if found.has_classes and signal is not None and signal != SignalEvaluateSettings():
+        raise UsageError(
+            "--rc, --shifts, --tracks, --annotation, --radius, --peaks-rule, --replicates and --locus go with signals, "
+            "and the data have splice sites: leave them out"
         )
-        evaluation = measured(records, tallies, settings, time.monotonic() - began)
-        write(target, evaluation, command)
+    packages = [model if isinstance(model, Package) else load_model(model) for model in models]
+    evaluation: Evaluation | SignalEvaluation
+    with contextlib.ExitStack() as stack:
+        if found.has_classes:
+            records = Records.among(found)
+            tallies, parts = tallied(records, target, packages, settings, engine, run, stack, progress)
+            evaluation = measured(records, tallies, settings, time.monotonic() - began)
+            files = files_of(evaluation, command)
+        else:
+            signals, asked = SignalRecords.among(found), signal or SignalEvaluateSettings()
+            evaluation, parts = evaluate_signals(
+                signals,
+                target,
+                packages,
+                asked,
+                engine,
+                run,
+                stack,
+                split=settings.split,
+                left_out=settings.left_out,
+                progress=progress,
+            )
+            evaluation = replace(evaluation, seconds=time.monotonic() - began)
+            files = signal_files(evaluation, command)
+        write_folder(target, files)
         for each in parts:
             each.remove()
     return evaluation
-
-
-def _loaded(model: Package | str | Path) -> Package:
-    return model if isinstance(model, Package) else load_model(model)
 
 
 def tallied(
@@ -76,14 +105,13 @@ def tallied(
     engine: EngineSettings | None,
     run: RunSettings,
     stack: contextlib.ExitStack,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[list[Evaluated], list[Parts]]:
     """Each model on all records; its parts are held until ``stack`` is closed."""
     names = unique([package.spec.name for package in packages])
     answers = [Answers(package, records, engine or EngineSettings()) for package in packages]
-    n_bases = int(records.lengths.sum())
-    found, kept = [], []
-    for number, (name, each) in enumerate(zip(names, answers, strict=True)):
+    jobs = []
+    for each in answers:
         n_shards = sum(1 for _ in each.shards())
         worker = _Worker(each, max(4 * CAPACITY // n_shards, _LEAST_CAPACITY))
         plan = {
@@ -94,18 +122,15 @@ def tallied(
             "left out": list(settings.left_out),
             "scores of a shard": worker.capacity,
         }
-        job = Job(plan, {"verb": "evaluate"}, each.shards, worker, {}, size=each.bases, engine=each.engine)
-        done = number * n_bases
-        told = (lambda n, done=done: progress(done + n, len(answers) * n_bases)) if progress else None
-        beside = run.model_copy(update={"work_dir": run.work_dir and run.work_dir / f"model-{number + 1}"})
-        parts = stack.enter_context(parts_of(job, f"{target}.model-{number + 1}", beside))
-        carry_out(job, parts, beside, told)
+        jobs.append(Job(plan, {"verb": "evaluate"}, each.shards, worker, {}, size=each.bases, engine=each.engine))
+    ran = passes(jobs, int(records.lengths.sum()), target, run, stack, progress)
+    found = []
+    for name, each, (parts, n_shards) in zip(names, answers, ran, strict=True):
         tally = Tally(len(records), len(records.classes))
         for shard in range(n_shards):
             tally.add_bytes(parts.load(shard))
         found.append(Evaluated(name, each.package, tally))
-        kept.append(parts)
-    return found, kept
+    return found, [parts for parts, _ in ran]
 
 
 @dataclass(frozen=True)

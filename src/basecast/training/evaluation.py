@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -69,6 +70,25 @@ class Evaluation:
             row
             for row in self.rows
             if (row.model, row.than, row.by, row.label, row.metric) == (model, "", "all", label, metric)
+        )
+
+    def told(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """A sentence for each model, and one on the data, each with its facts."""
+        for model in self.models:
+            facts = {}
+            for label in self.records.classes[1:]:
+                for metric in ("top-1", "auprc"):
+                    row = self.row(model.name, label, metric)
+                    facts[f"{label} {metric}"] = f"{row.value:.4f} ({row.low:.4f}-{row.high:.4f})"
+            said = ", ".join(f"{name} {value}" for name, value in facts.items())
+            named = {name.replace(" ", "_"): value for name, value in facts.items()}
+            yield f"{model.name}: {said}", {"model": model.name, **named}
+        tally = self.models[0].tally
+        n_sites, n_bases = int(tally.confusion[:, 1:].sum()), int(tally.positions.sum())
+        yield (
+            f"{counted(n_sites, 'site')} in {counted(n_bases, 'base')} of {counted(len(self.records), 'record')} "
+            f"in {self.seconds:.1f} s",
+            {},
         )
 
 

@@ -1,12 +1,9 @@
-"""An evaluation as a folder: numbers for programs, a table for people, and figures."""
+"""An evaluation as files: numbers for programs, a table for people, and figures."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,18 +21,11 @@ _COLUMNS = ("model", "than", "by", "group", "class", "metric", "value", "low", "
 _SITE_KINDS = ("motif", "intron length", "place")
 
 
-def write(target: Path, evaluation: Evaluation, command: str) -> None:
-    """``evaluation.json``, ``table.tsv`` and figures; the folder appears whole or not at all."""
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        (staging / "evaluation.json").write_text(json.dumps(_document(evaluation, command), indent=1) + "\n")
-        (staging / "table.tsv").write_text(_table(evaluation))
-        for name, content in figures_of(evaluation).items():
-            (staging / name).write_bytes(content)
-        staging.chmod(0o755)
-        staging.rename(target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+def files_of(evaluation: Evaluation, command: str) -> dict[str, bytes]:
+    """``evaluation.json``, ``table.tsv`` and figures, by file name."""
+    document = json.dumps(_document(evaluation, command), indent=1) + "\n"
+    files = {"evaluation.json": document.encode(), "table.tsv": _table(evaluation).encode()}
+    return files | figures_of(evaluation)
 
 
 def _document(evaluation: Evaluation, command: str) -> dict[str, Any]:

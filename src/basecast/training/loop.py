@@ -16,18 +16,19 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from basecast.data.loader import Batch, Source, watched_workers
-from basecast.data.windows import Sampling, Windows, epoch_windows, every_window
+from basecast.data.windows import Augment, Sampling, Windows, augmented, epoch_windows, every_window
 from basecast.errors import BasecastError, InputError, UsageError
 from basecast.files import whole_file
 from basecast.interruption import finish_first
 from basecast.models.layers import make_one_hot
-from basecast.models.network import LINKS, Network
+from basecast.models.network import Network
 from basecast.spec.model import Frozen, Output
 from basecast.training.checkpoint import State, copied
 from basecast.training.distributed import Ranks
 from basecast.training.losses import Loss
-from basecast.training.metrics import SiteScores, top_k_accuracy
+from basecast.training.optimisers import Optimiser
 from basecast.training.schedules import Schedule
+from basecast.training.validation import score_of
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
 _TOLD = 10  # steps from one line of metrics to the next
@@ -38,13 +39,13 @@ class LoopSettings(Frozen):
     """What decides the weights that come out, besides data and network."""
 
     sampling: Sampling = Sampling()
+    augment: Augment = Augment()
     epochs: int = Field(10, ge=1)
     batch_size: int = Field(36, ge=1, description="windows a step, over all processes")
     accumulate: int = Field(1, ge=1, description="parts in which a process computes its windows of a step")
     loss: Loss = Loss()
+    optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
-    weight_decay: float = Field(0.01, ge=0)
-    clip: float | None = Field(None, gt=0, description="largest norm of the gradient")
     average: float | None = Field(None, gt=0, lt=1, description="decay of a moving average of the weights")
     patience: int | None = Field(None, ge=1, description="epochs without a better validation loss before training ends")
     data_weights: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] | None = Field(
@@ -90,6 +91,7 @@ class Loop:
     ) -> None:
         for output in outputs:
             settings.loss.check(output)
+            settings.augment.check(output)
         self.network, self.outputs, self.settings = network, outputs, settings
         self.training, self.validation = training, validation
         self.seed, self.ranks, self.workers = seed, ranks, workers
@@ -98,7 +100,7 @@ class Loop:
         self.checkpoint, self.metrics = Path(f"{stem}.checkpoint"), Path(f"{stem}.metrics.jsonl")
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         given = groups or [{"params": self.parameters, "factor": 1.0}]
-        self.optimiser = torch.optim.AdamW(list(given), lr=settings.schedule.rate, weight_decay=settings.weight_decay)
+        self.optimiser = settings.optimiser.over(given, settings.schedule.rate)
         is_random = settings.sampling.kind == "random-phase"  # cut anew, an epoch may have a few windows more or less
         counts = [len(self._windows(epoch)) for epoch in range(settings.epochs if is_random else 1)]
         self.steps = [-(-n // settings.batch_size) for n in (counts if is_random else counts * settings.epochs)]
@@ -145,7 +147,8 @@ class Loop:
 
     def _windows(self, epoch: int) -> Windows:
         settings = self.settings
-        return epoch_windows(self.training.places, settings.sampling, self.seed, epoch, settings.data_weights)
+        windows = epoch_windows(self.training.places, settings.sampling, self.seed, epoch, settings.data_weights)
+        return augmented(windows, settings.augment, self.seed, epoch)
 
     def _batches(self, source: Source, windows: Windows, first: int = 0, is_weighted: bool = True) -> Iterator[Batch]:
         batches = source.batches(
@@ -183,7 +186,7 @@ class Loop:
             (self.penalty(self.network) / self.ranks.world).backward()  # type: ignore[no-untyped-call]
         self.ranks.sum_gradients(self.parameters)
         total = float(self.ranks.total(torch.cat(losses).sum()))
-        norm = nn.utils.clip_grad_norm_(self.parameters, settings.clip or math.inf)
+        norm = settings.optimiser.clipped(self.parameters)
         if not math.isfinite(total) or not bool(torch.isfinite(norm)):
             bad = self._places(self.training, batch, torch.cat(losses))
             if not any(self.ranks.gather(bad)):
@@ -196,13 +199,12 @@ class Loop:
         state.loss, state.counted = state.loss + total, state.counted + counted
         state.seconds = time.monotonic() - self._began
         if state.step % _TOLD == 0 or state.step == 1:
-            top1 = _top1(logits, part, self.outputs)
             self._write(
                 kind="step",
                 step=state.step,
                 epoch=state.epochs + 1,
                 loss=total / max(counted, 1.0),
-                top1=top1,
+                **_brief(logits, part, self.outputs),
                 rate=rate,
                 seconds=round(state.seconds, 3),
             )
@@ -221,8 +223,8 @@ class Loop:
     def _losses(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """The loss of each window, summed over what has a label in it, shape (batch,)."""
         loss = self.settings.loss
-        each = [loss.each(logits[o.name], batch.targets[o.name]) * _weights(batch, o) for o in self.outputs]
-        return torch.stack([x.sum(1) for x in each]).sum(0)
+        each = [loss.each(logits[o.name], batch.targets[o.name], _weights(batch, o), o.link) for o in self.outputs]
+        return torch.stack(each).sum(0)
 
     def _average(self, decay: float) -> None:
         decay = min(decay, (1 + self.state.step) / (10 + self.state.step))  # young averages forget their start
@@ -269,7 +271,7 @@ class Loop:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Loss over every position of the validation data, and top-1 and average precision of each class.
+        """Loss over every position of the validation data, and how good the answers are for each output.
 
         Raises:
             BasecastError: the loss is no number.
@@ -278,30 +280,25 @@ class Loop:
         windows = every_window(self.validation.places, self.validation.sampling.window)
         loss = counted = 0.0
         bad: list[str] = []
-        scores = {(o.name, c): SiteScores() for o in self.outputs for c in _classes(o)}
+        scores = [score_of(output) for output in self.outputs]
         for batch in self._batches(self.validation, windows, is_weighted=False):
             logits = self._logits(batch)
             each = self._losses(logits, batch).double()
             bad += self._places(self.validation, batch, each)
             loss += float(each.sum())
-            for output in [] if bad else self.outputs:
-                target, known = batch.targets[output.name], batch.valid[output.name].cpu().numpy()
+            for output, score in zip([] if bad else self.outputs, scores, strict=False):
+                known = batch.valid[output.name]
                 counted += float(known.sum())
-                labels = (target if target.ndim == 2 else target.argmax(1)).cpu().numpy()[known]
-                p = LINKS[output.link](logits[output.name], 1).float().cpu().numpy()
-                for c in _classes(output):
-                    scores[output.name, c].add(p[:, c][known], labels == c)
+                score.add(logits[output.name], batch.targets[output.name], known)
         if any(self.ranks.gather(bad)):
             self._refuse(f"the validation loss is no number after step {self.state.step}", bad)
         gathered = self.ranks.gather((loss, counted, scores))
         for _, _, theirs in gathered[1:]:
-            for key, part in theirs.items():
-                gathered[0][2][key].merge(part)
+            for mine, other in zip(gathered[0][2], theirs, strict=True):
+                mine.merge(other)
         found = {"loss": sum(part for part, _, _ in gathered) / max(sum(n for _, n, _ in gathered), 1.0)}
-        for (name, c), merged in gathered[0][2].items():
-            track = next(o for o in self.outputs if o.name == name).tracks[c].name
-            ranking = merged.ranking()
-            found |= {f"top1_{track}": ranking.top_k(), f"auprc_{track}": ranking.average_precision()}
+        for score in gathered[0][2]:
+            found |= score.found()
         return found
 
     def _places(self, source: Source, batch: Batch, losses: Tensor) -> list[str]:
@@ -364,20 +361,12 @@ def _weights(batch: Batch, output: Output) -> Tensor:
     return batch.valid[output.name] * batch.weight[:, :: output.resolution]
 
 
-def _classes(output: Output) -> range:
-    """Tracks that are ranked: all classes but the first, which is none of them."""
-    return range(1, len(output.tracks)) if output.has_classes else range(0)
-
-
 @torch.no_grad()
-def _top1(logits: Mapping[str, Tensor], batch: Batch, outputs: Sequence[Output]) -> float:
-    """Mean top-1 accuracy of the classes that have sites in these windows; nan where none has."""
-    found = []
+def _brief(logits: Mapping[str, Tensor], batch: Batch, outputs: Sequence[Output]) -> dict[str, float]:
+    """How good the answers of some windows are, for each kind of score the mean over outputs; nan where none is."""
+    each: dict[str, list[float]] = {}
     for output in outputs:
-        known = batch.valid[output.name].cpu().numpy()
-        target = batch.targets[output.name]
-        labels = (target if target.ndim == 2 else target.argmax(1)).cpu().numpy()[known]
-        for c in _classes(output):
-            if (labels == c).any():
-                found.append(top_k_accuracy(logits[output.name][:, c].float().cpu().numpy()[known], labels == c))
-    return float(np.mean(found)) if found else math.nan
+        score = score_of(output)
+        score.add(logits[output.name], batch.targets[output.name], batch.valid[output.name])
+        each.setdefault(score.name, []).append(score.brief())
+    return {name: float(np.nanmean(x)) if np.isfinite(x).any() else math.nan for name, x in each.items()}

@@ -11,6 +11,8 @@ from basecast.errors import counted
 from basecast.training.checkpoint import State
 from basecast.training.loop import LoopSettings
 
+_OPTIMISERS = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD"}
+
 
 def best_epoch(metrics: bytes) -> dict[str, Any]:
     """The line of the metrics that tells of the epoch that was kept."""
@@ -35,19 +37,28 @@ def notes(
         data: training and validation.
         command: that trained it.
     """
-    sampling, schedule, loss = settings.sampling, settings.schedule, settings.loss
+    sampling, schedule, loss, optimiser = settings.sampling, settings.schedule, settings.loss, settings.optimiser
     bias = f", {sampling.splice_bias:.0%} of them around a site" if sampling.kind == "biased" else ""
     weighted = ", weighted to count as uniform ones" if bias and sampling.importance_weights else ""
-    focal = f" (gamma {loss.gamma:g}, alpha {loss.alpha or 1})" if loss.kind == "focal" else ""
+    more = {
+        "focal": f" (gamma {loss.gamma:g}, alpha {loss.alpha or 1})",
+        "poisson-multinomial": f" (total weight {loss.total_weight:g})",
+    }
+    own = {
+        "adam": f" (betas {optimiser.betas[0]:g}, {optimiser.betas[1]:g})",
+        "sgd": f" (momentum {optimiser.momentum:g})",
+    }
     minutes = sum(state.seconds for state in states) / 60
     told = [
         f"{counted(len(seeds), 'network')} of {counted(states[0].step, 'step')}; a step is at most "
         f"{settings.batch_size} windows of {sampling.window:,} positions ({sampling.kind}{bias}{weighted}).",
-        f"AdamW, rate {schedule.rate:g} ({schedule.kind}, warm-up {schedule.warm_up} steps), weight decay "
-        f"{settings.weight_decay:g}, loss {loss.kind}{focal}, {minutes:,.0f} minutes in all.",
+        f"{_OPTIMISERS[optimiser.kind]}{own.get(optimiser.kind, '')}, rate {schedule.rate:g} ({schedule.kind}, warm-up "
+        f"{schedule.warm_up} steps), weight decay {optimiser.weight_decay:g}, loss {loss.kind}"
+        f"{more.get(loss.kind, '')}, {minutes:,.0f} minutes in all.",
         *_more(settings),
         "The epoch with the lowest validation loss was kept. `training/` holds the metrics and the curves.",
     ]
+    counts = "sites" if data[0].outputs[0].has_classes else "tracks"
     best = [best_epoch(text) for text in metrics]
     names = [name for name in best[0] if name.startswith("validation_")]
     columns = " | ".join(name.removeprefix("validation_").replace("_", " ") for name in names)
@@ -58,7 +69,7 @@ def notes(
             *([begun, ""] if begun else []),
             *told,
             "",
-            "| data | records | bases | sites |",
+            f"| data | records | bases | {counts} |",
             "|---|---|---|---|",
             *_data(data),
             "",
@@ -78,9 +89,13 @@ def notes(
 
 def _more(settings: LoopSettings) -> list[str]:
     """What is not done by default."""
+    each = settings.optimiser.clip_each
     weights = settings.data_weights and ", ".join(f"{weight:g}" for weight in settings.data_weights)
     more = {
-        f"gradients clipped to a norm of {settings.clip}": settings.clip,
+        "half of the windows were read from the other strand": settings.augment.reverse_complement,
+        f"sequences were moved by up to {settings.augment.shift} bases": settings.augment.shift,
+        f"gradients clipped to a norm of {settings.optimiser.clip}": settings.optimiser.clip,
+        f"gradients of each parameter clipped to a norm of {each}": each,
         f"validated and kept is a moving average of the weights (decay {settings.average})": settings.average,
         f"ended after {settings.patience} epochs without a lower validation loss": settings.patience,
         f"each dataset was seen {weights} times an epoch": weights,
@@ -91,10 +106,12 @@ def _more(settings: LoopSettings) -> list[str]:
 
 
 def _data(data: Sequence[Source]) -> list[str]:
+    output = data[0].outputs[0]
     return [
-        f"| {d.path.parent.name}/{d.path.name} | {len(d):,} | {int(d.lengths.sum()):,} | {len(places.sites):,} |"
+        f"| {d.path.parent.name}/{d.path.name} | {len(d):,} | {int(d.lengths.sum()):,} | {n:,} |"
         for source in data
         for d, places in zip(source.datasets, source.places, strict=True)
+        for n in [len(places.sites) if output.has_classes else len(output.tracks)]
     ]
 
 

@@ -13,15 +13,15 @@ import torch
 import basecast
 from basecast.data.loader import Source
 from basecast.data.opening import open_split
-from basecast.data.store import Dataset
 from basecast.errors import UsageError
 from basecast.inference.device import choose_device
 from basecast.inference.shards import Parts, RunSettings
 from basecast.models.network import Network
 from basecast.models.registry import build
-from basecast.spec import LocalReach, Member, ModelSpec, Provenance
+from basecast.spec import Member, ModelSpec, Provenance
 from basecast.training.checkpoint import State
 from basecast.training.distributed import joined, local_device
+from basecast.training.fitting import context_of, require_fit, require_window
 from basecast.training.lineage import inherited
 from basecast.training.loop import Loop, LoopSettings, Penalty
 from basecast.training.notes import best_epoch, notes
@@ -39,6 +39,7 @@ class Start:
         words: what tells this start from others, for the plan.
         groups: parameter groups for the optimiser, each with a ``factor`` of the learning rate.
         penalty: what is added to the loss of a network.
+        finished: a trained network as it is written, where that is another than is trained.
         note: a sentence for the card.
     """
 
@@ -47,6 +48,7 @@ class Start:
     words: dict[str, Any]
     groups: Callable[[Network], Sequence[dict[str, Any]]] | None = None
     penalty: Callable[[Network], Penalty] | None = None
+    finished: Callable[[Network], Network] = lambda network: network
     note: str = ""
 
 
@@ -102,6 +104,7 @@ def train(
     device: str = "auto",
     workers: int = 0,
     every: float = 120.0,
+    checkpointed: bool = False,
     command: str = "",
     write: Write = write_plain,
     tell: Callable[[dict[str, Any]], None] | None = None,
@@ -116,6 +119,7 @@ def train(
         target: the package to write.
         seeds: of each network; several make an ensemble.
         every: seconds from one checkpoint to the next.
+        checkpointed: whether a network's activations are made again on the way back instead of kept.
         write: how the package is written.
         tell: is given each line of the metrics, with the ``seed`` it belongs to.
 
@@ -135,13 +139,15 @@ def train(
     training, validation = ([open_split(folder, split) for folder in data] for split in ("train", "validation"))
     for dataset in (*training, *validation):
         require_fit(dataset, start.spec)
+    require_window(start.spec, settings.sampling.window)
     on = local_device(choose_device(device))
-    context = context_of(start.spec)
-    sources = [Source.of(datasets, settings.sampling, context) for datasets in (training, validation)]
+    context, outputs = context_of(start.spec), start.spec.outputs
+    sources = [Source.of(datasets, settings.sampling, context, outputs) for datasets in (training, validation)]
     plan = {
         "verb": "train",
         "basecast": basecast.__version__,
         **start.words,
+        "tracks": {output.name: [track.name for track in output.tracks] for output in outputs},
         "data": [[dataset.digest for dataset in split] for split in (training, validation)],
         "seeds": list(seeds),
         **settings.model_dump(mode="json"),
@@ -156,9 +162,10 @@ def train(
                 stem = run.folder(target) / f"part-{number:06d}"
                 told = (lambda line, seed=seed: tell({"seed": seed, **line})) if tell else None
                 network = start.network(seed).to(on, torch.float64 if settings.precision == "fp64" else torch.float32)
+                network.checkpointed = checkpointed
                 loop = Loop(
                     network,
-                    start.spec.outputs,
+                    outputs,
                     sources[0],
                     sources[1],
                     settings,
@@ -182,37 +189,6 @@ def train(
             if parts is not None:
                 parts.close()
     return Trained(list(seeds), [best_epoch(text) for text in lines], sum(state.seconds for state in states))
-
-
-def context_of(spec: ModelSpec) -> int:
-    """Bases around the label positions that a model needs.
-
-    Raises:
-        UsageError: it is no convolutional model.
-    """
-    if not isinstance(spec.reach, LocalReach) or spec.reach.left != spec.reach.right:
-        raise UsageError(f"{spec.name} does not see as far to the left as to the right: it cannot be trained here")
-    return spec.reach.left + spec.reach.right
-
-
-def require_fit(dataset: Dataset, spec: ModelSpec) -> None:
-    """Stop where a dataset is not what a model takes and gives.
-
-    Raises:
-        UsageError: its outputs, their classes, what is masked or the context differ.
-    """
-    header = dataset.header
-    wanted = {o.name: [track.name for track in o.tracks] for o in spec.outputs}
-    given = {o.name: [track.name for track in o.tracks] for o in header.outputs}
-    if wanted != given:
-        raise UsageError(f"{dataset.path} holds {given}, and {spec.name} gives {wanted}: they do not go together")
-    if header.mask != spec.mask:
-        means = {"gene": "N outside the gene", "none": "the genome around it"}
-        raise UsageError(
-            f"{dataset.path} was made with {means[header.mask]}, and {spec.name} is to see {means[spec.mask]}: make it "
-            "again with the other --context"
-        )
-    dataset.require_context(context_of(spec))
 
 
 def shared_mask(folders: Sequence[str | Path]) -> tuple[Any, str, str]:
@@ -259,7 +235,7 @@ def _draft(
     for number, state in enumerate(states):
         network = start.network(seeds[number])
         fill(network, {name: x.float() if x.is_floating_point() else x for name, x in state.best.items()}, Path(name))
-        networks.append(network)
+        networks.append(start.finished(network))
     from basecast.figures.canvas import png
     from basecast.figures.curves import training_curves
 

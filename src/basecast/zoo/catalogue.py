@@ -13,13 +13,21 @@ from urllib.parse import unquote
 from basecast.errors import InputError, UsageError
 from basecast.spec import LocalReach, ModelSpec
 from basecast.zoo import store
-from basecast.zoo.importers import openspliceai, spliceai_keras
+from basecast.zoo.importers import baskerville, borzoi_torch, openspliceai, spliceai_keras
 from basecast.zoo.known import Known, known
 from basecast.zoo.package import CONFIG, SUMS, Package, load_package, verify_package
 
+
+def _keras(paths: list[Path]) -> Package:
+    """Illumina's models have no settings beside them."""
+    is_baskerville = (paths[0].parent / baskerville.PARAMS).is_file()
+    return baskerville.load(paths) if is_baskerville else spliceai_keras.load(paths)
+
+
 _IMPORTERS: tuple[tuple[tuple[str, ...], Callable[[list[Path]], Package]], ...] = (
     (openspliceai.SUFFIXES, openspliceai.load),
-    (spliceai_keras.SUFFIXES, spliceai_keras.load),
+    (spliceai_keras.SUFFIXES, _keras),
+    (borzoi_torch.SUFFIXES, borzoi_torch.load),
 )
 
 _NAME = r"\w[\w.-]{0,95}"
@@ -106,7 +114,8 @@ def load_model(reference: str | Path) -> Package:
     """A model by its name, its package folder, or a foreign checkpoint file or folder.
 
     Names are those of models that ship with basecast or were fetched with ``zoo get``; nothing is fetched here.
-    Foreign: OpenSpliceAI ``.pt``/``.pth``, Illumina SpliceAI Keras ``.h5``; a folder of several is an ensemble.
+    Foreign: OpenSpliceAI ``.pt``/``.pth``, Illumina SpliceAI Keras ``.h5``, baskerville Keras ``.h5`` with its
+    ``params.json`` beside it, borzoi-pytorch ``.safetensors``; a folder of several is an ensemble.
 
     Raises:
         UsageError: there is no such name, file or folder.
@@ -153,7 +162,7 @@ def imported(path: Path) -> Package:
     if not found:
         raise InputError(
             f"{path} is no model: a package folder has a {CONFIG}, "
-            "OpenSpliceAI checkpoints end in .pt or .pth, Illumina's in .h5"
+            "OpenSpliceAI checkpoints end in .pt or .pth, Illumina's and baskerville's in .h5, Borzoi's in .safetensors"
         )
     load, chosen = found[0]
     return load(chosen)
