@@ -186,24 +186,31 @@ def speed(options: argparse.Namespace) -> None:
 
 
 def step_of(name: str, checkpointed: bool, device: torch.device) -> None:
-    """One step of a size, and the most it held: printed as bytes."""
-    spec = model_of(*name.split(":"), tracks=14)
-    window = window_of(spec, 131_072)
+    """One step of a size, and the most it held: printed as weights, bases and bytes."""
+    family, size = name.split(":")
+    one_step(family, "tiny", 1024, checkpointed, device)  # what libraries take once is not counted
+    before = 0 if device.type == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    weights, bases = one_step(family, size, 131_072, checkpointed, device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated()
+    print(weights, bases, peak)
+
+
+def one_step(family: str, size: str, window: int, checkpointed: bool, device: torch.device) -> tuple[int, int]:
+    """Weights of the network, and bases of its window."""
+    spec = model_of(family, size, tracks=14)
+    bases = window_of(spec, window) + sum(context_of(spec))
     network = from_scratch(spec).network(1).to(device).train()
     network.checkpointed = checkpointed
     optimiser = torch.optim.AdamW(network.parameters())
-    length = window + sum(context_of(spec))
-    tokens = torch.randint(0, 4, (1, length), dtype=torch.uint8, device=device)
-    before = 0 if device.type == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    tokens = torch.randint(0, 4, (1, bases), dtype=torch.uint8, device=device)
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
         logits = network(make_one_hot(tokens))
     assert isinstance(logits, torch.Tensor)
     nn.functional.softplus(logits.float()).mean().backward()
     optimiser.step()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated()
-    print(sum(p.numel() for p in network.parameters()), length, peak)
+    return sum(p.numel() for p in network.parameters()), bases
 
 
 def memory(options: argparse.Namespace) -> None:

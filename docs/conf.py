@@ -44,8 +44,8 @@ def write_help(verbs: tuple[str, ...]) -> None:
 
 
 _ZOO = tuple(("zoo", verb) for verb in ("get", "list", "info", "import", "verify", "publish"))
-_MAKING = ("create-data", "train", "transfer", "distill", "calibrate", "evaluate")
+_MAKING = ("coverage", "create-data", "train", "transfer", "distill", "calibrate", "evaluate")
 for verb in (*_MAKING, "variant", "saturate", "predict", "merge", "completion"):
     write_help((verb,))
-for verbs in ((), *_ZOO):
+for verbs in ((), ("data", "check"), *_ZOO):
     write_help(verbs)

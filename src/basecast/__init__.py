@@ -30,8 +30,17 @@ if TYPE_CHECKING:
     from basecast.inference.request import Request
     from basecast.inference.shards import RunSettings
     from basecast.inference.tuning import Tuning
-    from basecast.prediction.predict import SiteSettings, SiteSummary, predict_sites
+    from basecast.inference.views import Views
+    from basecast.prediction.predict import (
+        SignalSummary,
+        SiteSettings,
+        SiteSummary,
+        TrackSettings,
+        predict_signal,
+        predict_sites,
+    )
     from basecast.prediction.predictor import PredictSettings
+    from basecast.prediction.signal import SignalSettings
     from basecast.training.calibration import CalibrateSettings, calibrate
     from basecast.training.distillation import TeachingSettings, teach
     from basecast.training.evaluate import evaluate
@@ -61,14 +70,18 @@ _WHERE = {
     "Sampling": "data.windows",
     "SaturationSummary": "effects.saturate",
     "Scores": "effects.scores",
+    "SignalSettings": "prediction.signal",
+    "SignalSummary": "prediction.predict",
     "SiteSettings": "prediction.predict",
     "SiteSummary": "prediction.predict",
     "Summary": "effects.output",
     "TeachingSettings": "training.distillation",
     "TransferSettings": "training.transfer",
+    "TrackSettings": "prediction.predict",
     "Tuning": "inference.tuning",
     "UsageError": "errors",
     "VariantSettings": "effects.scorer",
+    "Views": "inference.views",
     "Wanted": "effects.saturate",
     "annotate_variants": "effects.annotate",
     "calibrate": "training.calibration",
@@ -78,6 +91,7 @@ _WHERE = {
     "from_scratch": "training.train",
     "load_model": "zoo.catalogue",
     "open_split": "data.opening",
+    "predict_signal": "prediction.predict",
     "predict_sites": "prediction.predict",
     "saturate": "effects.saturate",
     "score_variants": "effects.scorer",
@@ -105,14 +119,18 @@ __all__ = [
     "Sampling",
     "SaturationSummary",
     "Scores",
+    "SignalSettings",
+    "SignalSummary",
     "SiteSettings",
     "SiteSummary",
     "Summary",
     "TeachingSettings",
     "TransferSettings",
+    "TrackSettings",
     "Tuning",
     "UsageError",
     "VariantSettings",
+    "Views",
     "Wanted",
     "__version__",
     "annotate_variants",
@@ -123,6 +141,7 @@ __all__ = [
     "from_scratch",
     "load_model",
     "open_split",
+    "predict_signal",
     "predict_sites",
     "saturate",
     "score_variants",

@@ -198,7 +198,11 @@ def test_two_processes_train_together(data: Path, tmp_path: Path) -> None:
 REFUSED: dict[str, tuple[tuple[object, ...], int, str]] = {
     "a sampling that there is not": (("--sampling", "all"), 2, "--sampling"),
     "windows of nothing": (("--window", 0), 2, "--window"),
-    "a context that is not published": (("--context", 81), 2, "there is no spliceai of the size '81', only tiny, 80, 400, 2000"),
+    "a context that is not published": (
+        ("--context", 81),
+        2,
+        "there is no spliceai of the size '81', only tiny, 80, 400, 2000",
+    ),
     "seeds that are none": (("--seeds", "a"), 2, "is not numbers joined by commas"),
     "a negative seed": (("--seeds=-3",), 2, "from 0 to 2^31 - 1"),
     "weights for other data": (("--data-weight", 1, "--data-weight", 2), 2, "1 datasets and 2 weights"),

@@ -66,7 +66,7 @@ REFUSED: dict[str, tuple[dict[str, object], str]] = {
     "another track": ({"tracks": (Track(name="x"),)}, r"holds reads\+, reads-, and toy gives x as 'signal'"),
     "other bins": (
         {"resolution": 32},
-        "has bins of 8 bases, and toy gives bins of 32: make the data again with bins of 32, or take another model",
+        "has bins of 8 bases, and toy gives bins of 32: make the data again with create-data --resolution 32, or take",
     ),
     "other values": (
         {"tracks": (Track(name="reads+", transform=TargetTransform(power=0.5)),)},

@@ -15,7 +15,9 @@ from basecast import __version__
 from basecast.cli.calibrate import calibrate
 from basecast.cli.completion import completion_of
 from basecast.cli.console import Console
+from basecast.cli.coverage import coverage
 from basecast.cli.create_data import create_data
+from basecast.cli.data import data
 from basecast.cli.demo import demo
 from basecast.cli.distill import distill
 from basecast.cli.evaluate import evaluate
@@ -38,7 +40,9 @@ app = App(
     help_formatter=Manual(),
     result_action="return_value",
 )
+app.command(coverage, sort_key=0.05)
 app.command(create_data, sort_key=0.1)
+app.command(data)
 app.command(train, sort_key=0.2)
 app.command(transfer, sort_key=0.3)
 app.command(distill, sort_key=0.4)

@@ -26,12 +26,13 @@ def merge(output: str, /, *, work_dir: Path | None = None, log_format: Messages 
         Messages on standard error as text or as JSON lines.
     """
     from basecast import __version__
-    from basecast.cli import predict, saturate, variant
+    from basecast.cli import coverage, predict, saturate, variant
+    from basecast.coverage.build import merge_coverage
     from basecast.effects.annotate import merge_variants
     from basecast.effects.saturate import merge_saturation
     from basecast.errors import InputError, UsageError
     from basecast.inference.shards import Parts, RunSettings
-    from basecast.prediction.predict import merge_sites
+    from basecast.prediction.predict import merge_predictions
 
     console = Console(log_format)
     folder = RunSettings(work_dir=work_dir).folder(output)
@@ -46,6 +47,8 @@ def merge(output: str, /, *, work_dir: Path | None = None, log_format: Messages 
             return variant.report(console, merge_variants(parts, output))
         if verb == "saturate":
             return saturate.report(console, merge_saturation(parts, output))
+        if verb == "coverage":
+            return coverage.report(console, merge_coverage(parts, output))
         if verb == "predict":
-            return predict.report(console, merge_sites(parts, output))
+            return predict.report(console, merge_predictions(parts, output))
     raise InputError(f"{parts.folder} is of a verb {verb!r} that this version of basecast does not know")

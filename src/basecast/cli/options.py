@@ -149,10 +149,11 @@ class EngineOptions:
         from basecast.inference.native.library import available
 
         spec, device = package.spec, str(choose_device(self.device))
-        kernels = tuning.instructions if tuning else next(iter(available()), "")
+        is_compiled = any(network.stages() for network in package.networks) or bool(package.nodes)
+        kernels = (tuning.instructions if tuning else next(iter(available()), "")) if is_compiled else ""
         precision = "fp32" if device == "cpu" and kernels else self.precision  # the faster of the two there
         words = [device, counted(self.threads or available_threads(), "thread"), precision]
-        if device == "cpu":
+        if device == "cpu" and is_compiled:
             words.append(f"{kernels} kernels" if kernels else "without compiled kernels")
         place = ", ".join(words)
         members = counted(len(package.networks), "member")

@@ -52,7 +52,9 @@ def predict(
     context: Annotated[Literal["gene", "genomic"] | None, Parameter(group=MODEL)] = None,
     threshold: Annotated[float, Parameter(group=OUTPUT, metavar="P", validator=Number(gte=0, lte=1))] = 0.1,
     head: Annotated[str | None, Parameter(group=MODEL, metavar="NAME")] = None,
-    tracks: Annotated[tuple[str, ...], Parameter(group=MODEL, negative="", consume_multiple=True, metavar="NAME")] = (),
+    tracks: Annotated[
+        tuple[str, ...], Parameter(group=MODEL, negative="", consume_multiple=True, show_default=False, metavar="NAME")
+    ] = (),
     rc: Annotated[bool, Parameter(group=MODEL, negative="")] = False,
     shifts: Annotated[str, Parameter(group=MODEL, allow_leading_hyphen=True, metavar="N,N")] = "0",
     untransform: Annotated[bool, Parameter(name=["-u", "--untransform"], group=OUTPUT, negative="")] = False,
@@ -61,7 +63,7 @@ def predict(
     ] = None,
     format_: Annotated[
         tuple[Literal["bed", "bigwig", "parquet", "spsc", "hints", "h5"], ...],
-        Parameter(name="--format", group=OUTPUT, negative="", consume_multiple=True),
+        Parameter(name="--format", group=OUTPUT, negative="", consume_multiple=True, show_default=False),
     ] = (),
     tile_size: Annotated[int | None, Parameter(group=MODEL, metavar="N", validator=Number(gte=1))] = None,
     engine: EngineOptions = DEFAULT_ENGINE,
@@ -69,7 +71,7 @@ def predict(
     log_format: Messages = "text",
     command: Annotated[tuple[str, ...], Parameter(parse=False)] = ("basecast",),
 ) -> int:
-    """Predict the splice sites or the signal tracks of a genome, of regions, or of gene bodies.
+    """Predict the splice sites or signal tracks of a genome, or of parts of it.
 
     What a model gives decides: sites where a base has classes, a donor being the last base of an exon and an acceptor
     the first; else a signal for each of its tracks. An interrupted run goes on where it stood when the same command is
@@ -90,7 +92,7 @@ def predict(
     output:
         Prefix of the files: OUT.donor.bed.gz, OUT.acceptor.plus.bw, OUT.TRACK.bw, OUT.stats.json ...
     model:
-        A name of `basecast zoo list`, a package folder, OpenSpliceAI .pt, Illumina .h5, or a folder of these.
+        A name of `basecast zoo list`, a package folder, or a file or folder that another program has written.
     regions:
         BED file; only these stretches are predicted.
     length:
@@ -125,7 +127,7 @@ def predict(
         (what miniprot and minimap2 read), hints (what AUGUSTUS reads); by default bed and bigwig. Signal: bigwig (a
         file a track; the default), h5 (regions x bins x tracks), parquet. May be given more than once.
     tile_size:
-        Bases that are computed at once; it changes speed and memory, not sites.
+        Bases that are computed at once; it changes speed and memory, not what is predicted.
     log_format:
         Messages on standard error as text or as JSON lines.
     """

@@ -131,7 +131,7 @@ def variant(
     log_format: Messages = "text",
     command: Annotated[tuple[str, ...], Parameter(parse=False)] = ("basecast",),
 ) -> int:
-    """Score variants for their effect on splicing, or on the signals that a model predicts.
+    """Score variants for their effect on splicing or on signals.
 
     Every record of the input is in the output: with scores, or with the reason why there are none (BasecastStatus, or
     the column status). An interrupted run goes on where it stood when the same command is given again.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from basecast.coverage.settings import CoverageSettings
 from basecast.coverage.tracks import Sums, fit_gc, track
 from basecast.errors import InputError, UsageError
 from basecast.figures.canvas import png
-from basecast.files import named_errors, whole_file
+from basecast.files import named_errors, remove_left_overs, whole_file
 from basecast.genome.alignments import Alignments
 from basecast.genome.reference import Genome
 from basecast.genome.signal import BigWigWriter
@@ -190,14 +190,16 @@ def _finish(
         )
         model = _merged(fits, settings).model()
     paths = _paths(output, len(join.lanes))
-    with tempfile.TemporaryDirectory(dir=parts.folder, prefix="tracks-") as scratch:
+    for path in paths:
+        remove_left_overs(path)
+    with _scratch(parts.folder / "tracks") as scratch:
 
         def calls() -> Iterator[Callable[[], Sums]]:
             for lane in join.lanes:
                 for number in range(count):
                     yield partial(
                         _save_track,
-                        Path(scratch, f"{lane}-{number}.npy"),
+                        scratch / f"{lane}-{number}.npy",
                         partial(track, join.lane(number, lane), number, layout, settings, genome, model),
                     )
 
@@ -208,7 +210,7 @@ def _finish(
         for lane, path in enumerate(paths):
             with BigWigWriter(path, source.lengths) as writer:
                 for number in range(count):
-                    spans = np.load(Path(scratch, f"{lane}-{number}.npy"))
+                    spans = np.load(scratch / f"{lane}-{number}.npy")
                     for mine in np.split(spans, np.flatnonzero(np.diff(spans["contig"])) + 1):
                         if len(mine):
                             values = (mine["value"] * scale).astype(np.float32)
@@ -240,6 +242,17 @@ def _finish(
 
 def _load(parts: Parts, layout: Layout, first: int, number: int) -> Part:
     return unpacked(parts.load(first + number), layout.start(number))
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder for the block, without what a killed run has left in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 def _save_track(path: Path, made: Callable[[], tuple[NDArray[np.void], Sums]]) -> Sums:

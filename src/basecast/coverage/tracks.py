@@ -64,6 +64,9 @@ def track(
     lane: Lane, number: int, layout: Layout, settings: CoverageSettings, genome: Genome | None, model: GCModel | None
 ) -> tuple[NDArray[np.void], Sums]:
     """Coverage of a part, clipped, corrected by ``model`` and smoothed, as asked for: records of ``SPAN``."""
+    if not (settings.clip or settings.smooth or settings.event == "reads" or model):
+        total = float(lane.values.sum())
+        return _single_spans(lane, layout), Sums(total, total, total)
     halo = reach(settings.smooth) + (reach(settings.sigma) if settings.clip else 0)
     most = limits(settings.clip) if settings.clip else None
     found = []
@@ -81,6 +84,19 @@ def track(
             values = smoothed(values, settings.smooth, low == 0, high == length)
         found.append(_spans(contig, low + core.start, values[core]))
     return np.concatenate([np.empty(0, SPAN), *found]), Sums(counted, clipped, corrected)
+
+
+def _single_spans(lane: Lane, layout: Layout) -> NDArray[np.void]:
+    """Where positions are all there is, no base between them need be looked at."""
+    contigs = layout.contig_of(lane.at)
+    heights = lane.values.astype(np.float32)
+    is_first = np.append(True, (np.diff(lane.at) > 1) | np.diff(contigs).astype(bool) | (np.diff(heights) != 0))
+    firsts = np.flatnonzero(is_first[: len(lane.at)])
+    found = np.empty(len(firsts), SPAN)
+    found["contig"], found["value"] = contigs[firsts], heights[firsts]
+    found["start"] = lane.at[firsts] - layout.bounds[contigs[firsts]]
+    found["end"] = found["start"] + np.diff(np.append(firsts, len(lane.at)))
+    return found
 
 
 def _stretches(

@@ -145,10 +145,11 @@ def background(
         aims = np.concatenate([_gc(genome, piece, np.array([piece.start]), window) for piece in own])
         n = round(share * len(own))
         wanted += n
-        order = np.concatenate([rng.permutation(len(own)) for _ in range(-(-n // len(own)))])[:n] if n else []
+        rounds = [rng.permutation(len(own)) for _ in range(-(-n // len(own)))]
+        order = np.concatenate([np.zeros(0, dtype=np.int64), *rounds])[:n]
         left = _Bins(rng.permutation(np.flatnonzero(of_split == split)), shares)
-        found += [candidates[i] for i in (left.nearest(float(aims[peak])) for peak in order) if i is not None]
-    notes = ()
+        found += [candidates[i] for i in (left.nearest(float(aims[peak])) for peak in order.tolist()) if i is not None]
+    notes: tuple[str, ...] = ()
     if len(found) < wanted:
         notes = (f"{counted(len(found), 'window')} of background, {wanted:,} were asked for: no more is free of peaks",)
     order_of = {piece.contig: i for i, piece in reversed(list(enumerate(pieces)))}

@@ -96,10 +96,8 @@ def _places(ax: Axes, places: Mapping[int, float], most: int) -> None:
     ax.set_xticks([*ticks, most + 1], [*map(str, ticks), f"> {most}"])
     ax.set(xlabel="places of a read", ylabel="share of reads", title=f"{_percent(shared)} multi-reads")
     if beyond:
-        ax.annotate(
-            f"{_percent(beyond)} left out", (0.98, 0.97), xycoords="axes fraction", ha="right", va="top", fontsize=8,
-            color=_LINE,
-        )  # fmt: skip
+        text = ax.text(0.98, 0.97, f"{_percent(beyond)} left out", ha="right", va="top", fontsize=8, color=_LINE)
+        text.set_transform(ax.transAxes)
 
 
 def _division(ax: Axes, division: Division) -> None:
@@ -115,10 +113,8 @@ def _division(ax: Axes, division: Division) -> None:
 
 def _convergence(ax: Axes, changes: Sequence[float]) -> None:
     ax.plot(range(1, len(changes) + 1), changes, color=_FULL, marker="o", markersize=3, linewidth=1)
-    if any(change > 0 for change in changes):
-        ax.set_yscale("log")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set(xlabel="iteration", ylabel="share of multi-reads that move", title="Convergence")
+    ax.set(xlabel="iteration", ylabel="share of multi-reads that move", ylim=0, title="Convergence")
 
 
 def _fragments(ax: Axes, fragments: Fragments) -> None:

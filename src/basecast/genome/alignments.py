@@ -102,8 +102,8 @@ class Alignments:
                 _, rest = self._read_header(chunks)
                 yield from self._records(itertools.chain([rest], chunks))
             return
-        told = [place for place in self._told.places[contigs.start : contigs.stop] if place.count]
-        missing = sum(place.count for place in told)
+        told = [place for place in self._told.places[contigs.start : contigs.stop] if place.records]
+        missing = sum(place.records for place in told)
         if not missing:
             return
         first = min(place.offset for place in told)
@@ -134,12 +134,14 @@ class Alignments:
 
     def _records(self, chunks: Iterable[Chunk]) -> Iterator[Records]:
         rest, last = b"", 0
+        is_even = True  # no record lies in two blocks
         for more, blocks in chunks:
             content = b"".join([rest, more, bytes(PADDING)])
             with self._damage():
-                offsets, end = record_offsets(content, np.zeros(1, np.int64) if rest else blocks)
+                offsets, end = record_offsets(content, blocks if is_even else blocks[:0])
                 records = Records(content, offsets)
             rest = content[end:-PADDING]
+            is_even &= not rest
             if not len(records):
                 continue
             if self.is_sorted:

@@ -37,6 +37,7 @@ FIELDS = np.dtype(
     ]
 )
 PADDING = 64  # bytes behind the records, so that words may be read beyond the last
+_FEW_BLOCKS = 4  # to walk through one record at a time is as fast
 _LEAST = FIELDS.itemsize - 4  # bytes of a record
 _SIZE = struct.Struct("<i").unpack_from
 _IN_REFERENCE = np.isin(np.arange(16), [0, 2, 3, 7, 8])  # M D N = X
@@ -94,9 +95,11 @@ def record_offsets(content: bytes, blocks: Ints) -> tuple[Ints, int]:
         ValueError: a record's size is impossible.
     """
     size = len(content) - PADDING
+    if len(blocks) < _FEW_BLOCKS:
+        return _walk(content, size)
     at, ends = blocks, np.append(blocks, size)[1:]
     words = np.ndarray((len(content) - 3,), "<i4", content, strides=(1,))
-    found = []
+    found: list[Ints] = []
     while True:
         at, ends = at[at < ends], ends[at < ends]
         if not len(at):
@@ -208,14 +211,15 @@ class Records:
         at = self._offsets + FIELDS.itemsize + fixed["name_size"] + 4 * fixed["n_operations"].astype(np.int64)
         at += (fixed["n_bases"].astype(np.int64) + 1) // 2 + fixed["n_bases"]
         ends = self._offsets + 4 + fixed["size"]
-        rows = np.arange(len(self))
-        while len(rows := rows[at[rows] + 3 <= ends[rows]]):
+        rows, missing = np.arange(len(self)), np.full(len(self), len(codes))
+        while len(rows := rows[(at[rows] + 3 <= ends[rows]) & (missing[rows] > 0)]):
             here = at[rows]
             heads = self._at(here, np.dtype("<u4"))
             tag, kind = heads & 0xFFFF, (heads >> 16) & 0xFF
             for name, code in codes.items():
                 if len(has := np.flatnonzero(tag == code)):
                     found[name].append((rows[has], here[has] + 2))
+                    missing[rows[has]] -= 1
             sizes = _TAG_SIZES[kind]
             for row in np.flatnonzero((kind == ord("Z")) | (kind == ord("H")))[None, :]:
                 sizes[row] = self._text_sizes(here[row] + 3)

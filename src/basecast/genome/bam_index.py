@@ -17,7 +17,7 @@ class Place(NamedTuple):
     """Where a contig's records begin, as a virtual offset (block << 16 | byte in it), and how many there are."""
 
     offset: int
-    count: int
+    records: int
 
 
 class Index(NamedTuple):
@@ -75,7 +75,7 @@ def _parsed(content: bytes, n_contigs: int) -> Index:
                 first, _, mapped, unmapped = struct.unpack_from("<QQQQ", content, at)
                 place = Place(first, mapped + unmapped)
             at += 16 * n_chunks
-        if n_bins and not place.count:
+        if n_bins and not place.records:
             raise ValueError("it does not tell how many records there are")
         found.append(place)
         if not is_csi:

@@ -20,15 +20,13 @@ class Interval(NamedTuple):
     end: int
 
 
-def read_regions(path: str | Path, genome: Genome) -> list[Interval]:
-    """The stretches of a BED file (plain or gzipped) in the order of the genome's contigs; each base is in one.
-
-    Only the first three columns are read. Stretches that overlap or touch become one.
+def read_each(path: str | Path, genome: Genome) -> list[Interval]:
+    """The stretches of a BED file (plain or gzipped) as they stand there, one a line; only three columns are read.
 
     Raises:
         InputError: the file cannot be read or has no stretch; a line is no BED, or lies off its contig.
     """
-    found: dict[str, list[tuple[int, int]]] = {}
+    found = []
     for number, line in _lines(Path(path)):
         contig, start, end = _parse(line, f"line {number} of {path}")
         name = genome.resolve(contig)
@@ -39,9 +37,17 @@ def read_regions(path: str | Path, genome: Genome) -> list[Interval]:
                 f"line {number} of {path}: {contig}:{start}-{end} ends past the contig, which has "
                 f"{genome.lengths[name]:,} bases in {genome.path}: is it of another genome build?"
             )
-        found.setdefault(name, []).append((start, end))
+        found.append(Interval(name, start, end))
     if not found:
         raise InputError(f"{path} names no region: a line is CONTIG, START, END, separated by tabs")
+    return found
+
+
+def read_regions(path: str | Path, genome: Genome) -> list[Interval]:
+    """As `read_each`, in the order of the genome's contigs; stretches that overlap or touch are one."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for name, start, end in read_each(path, genome):
+        found.setdefault(name, []).append((start, end))
     return [Interval(name, *stretch) for name in genome.lengths if name in found for stretch in merged(found[name])]
 
 

@@ -257,9 +257,6 @@ def merge_predictions(parts: Parts, target: str, began: float | None = None, gen
     return summary
 
 
-merge_sites = merge_predictions
-
-
 def _write_sites(parts: Parts, assembly: Assembly, lengths: Mapping[str, int], target: str) -> dict[str, Any]:
     assert isinstance(assembly, _SiteAssembly)
     sites = Sites(parts, assembly.n_shards, assembly.threshold, lengths)

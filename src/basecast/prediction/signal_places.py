@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from basecast.errors import UsageError, counted
-from basecast.genome import intervals
-from basecast.genome.intervals import Interval, merged, read_regions
+from basecast.genome.intervals import Interval, merged, read_each, read_regions
 from basecast.genome.reference import Genome
 from basecast.inference.tiling import grain, tiles, whole_window
 from basecast.prediction.signal import Place, SignalPredictor
@@ -135,19 +134,3 @@ def about_middles(lengths: Mapping[str, int], regions: Sequence[Interval], lengt
         low = (start + end) // 2 - length // 2
         found.append(Place(contig, low, low + length, row))
     return sorted(found, key=lambda place: (order[place.contig], place.start, place.row))
-
-
-def read_each(path: str | Path, genome: Genome) -> list[Interval]:
-    """The stretches of a BED file as they stand there, one a line.
-
-    Raises:
-        InputError: as `read_regions`.
-    """
-    read_regions(path, genome)  # holds every line against the genome
-    found = []
-    for number, line in intervals._lines(Path(path)):
-        contig, start, end = intervals._parse(line, f"line {number} of {path}")
-        name = genome.resolve(contig)
-        assert name is not None
-        found.append(Interval(name, start, end))
-    return found

@@ -79,7 +79,7 @@ def _require_output(path: str, held: Output | None, output: Output, name: str) -
     if held.resolution != output.resolution:
         raise UsageError(
             f"{path} has bins of {held.resolution} bases, and {name} gives bins of {output.resolution}: make the data "
-            f"again with bins of {output.resolution}, or take another model"
+            f"again with create-data --resolution {output.resolution}, or take another model"
         )
     for track in output.tracks:
         if track.transform != tracks[track.name].transform:

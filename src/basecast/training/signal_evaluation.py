@@ -156,8 +156,8 @@ def tables_of(
         unlabelled = int((models[0].tally.sums.missing > 0).sum()) if models[0].tally.sums else 0
         if genes.left_out + unlabelled:
             warnings.append(
-                f"{counted(genes.left_out + unlabelled, 'gene')} of {settings.annotation} have no part in the numbers "
-                "of genes: bins about their start sites are not in the data or have no label"
+                f"{counted(genes.left_out + unlabelled, 'gene')} of {settings.annotation} on contigs of the data have "
+                "no part in the numbers of genes: bins about their start sites are not in the data or have no label"
             )
     return tables, warnings
 

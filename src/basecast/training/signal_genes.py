@@ -26,7 +26,7 @@ class Genes:
     Attributes:
         ids, names, strands: of each gene.
         gene, record, bin: of each entry, a gene and a bin of a record; by record and bin.
-        left_out: genes of the annotation of which a bin about a start site is in no record.
+        left_out: genes on contigs of the records of which a bin about a start site is in no record.
     """
 
     ids: tuple[str, ...]
@@ -65,8 +65,7 @@ class Genes:
         entries = np.array([(i, *at) for i, (_, bins) in enumerate(whole) for at in bins], dtype=np.int64)
         entries = entries[np.lexsort((entries[:, 2], entries[:, 1]))]
         ids, names, strands = zip(*(known[gene] for gene, _ in whole), strict=True)
-        left_out = annotation.transcripts.table["gene"].n_unique() - len(whole)
-        return cls(ids, names, strands, entries[:, 0], entries[:, 1], entries[:, 2], left_out)
+        return cls(ids, names, strands, entries[:, 0], entries[:, 1], entries[:, 2], len(found) - len(whole))
 
     def __len__(self) -> int:
         return len(self.ids)
