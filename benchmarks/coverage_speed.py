@@ -11,13 +11,13 @@ command, with the most memory that it and its processes ever held. The loop's su
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import pysam
+
 from basecast.coverage.events import Counting, Tally
 from basecast.coverage.layout import Layout
 from basecast.coverage.multireads import shares

@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pysam
 import pytest
 
 from basecast.data.simulated import simulate
+from basecast.genome.reference import Genome
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 MODEL = "openspliceai-mane-10000"
@@ -27,6 +30,8 @@ def own_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
     """A folder to run in, and what stands there for the names in README."""
     folder = tmp_path_factory.mktemp("readme")
     simulate(folder)
+    write_reads(folder / "pro.bam", Genome(folder / "genome.fa"))
+    (folder / "tracks.tsv").write_text("identifier\tfile\npro\tpro.bw\n")
     return folder, {
         "patient.vcf.gz": "variants.vcf",
         "hg38.fa": "genome.fa",
@@ -42,7 +47,34 @@ def own_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
         "--context 400": "--context 80 --epochs 20 --sampling biased --window 200 --samples-per-epoch 128 "
         "--batch-size 16 --rate 0.003",
         "-m beetle-400-calibrated\n": "-m beetle-400-calibrated -D 40\n",
+        "--targets tracks.tsv": "--targets tracks.tsv --resolution 8 --window 1024 --flank 256 --piece 2048",
+        "--family basenji": "--family basenji --size tiny --epochs 1",
     }
+
+
+def write_reads(path: Path, genome: Genome) -> None:
+    """Single reads from the ends of fragments of some 150 bp, many of them in a few places; with its index."""
+    rng = np.random.default_rng(0)
+    header = {"HD": {"VN": "1.6", "SO": "coordinate"}, "SQ": [{"SN": n, "LN": x} for n, x in genome.lengths.items()]}
+    with pysam.AlignmentFile(str(path), "wb", header=header) as file:
+        for number, (contig, length) in enumerate(genome.lengths.items()):
+            peaks = rng.integers(500, length - 500, max(length // 1000, 1))
+            starts = np.concatenate([rng.integers(0, length - 200, length // 20), rng.choice(peaks, length // 5)])
+            starts[length // 20 :] += rng.integers(-60, 60, length // 5)
+            is_reverse = rng.random(starts.size) < 0.5
+            at = np.where(is_reverse, starts + rng.integers(140, 160, starts.size) - 36, starts)
+            for position, reverse in sorted(zip(at.tolist(), is_reverse.tolist(), strict=True)):
+                read = pysam.AlignedSegment(file.header)
+                read.query_name, read.reference_id, read.reference_start = f"r{number}", number, position
+                read.flag, read.mapping_quality, read.cigarstring = 16 * reverse, 60, "36M"
+                read.query_sequence = genome_letters(genome, contig, position)
+                read.set_tag("NH", 1)
+                file.write(read)
+    pysam.index(str(path))
+
+
+def genome_letters(genome: Genome, contig: str, start: int) -> str:
+    return "".join("ACGTN"[i] for i in genome.tokens(contig, start, start + 36))
 
 
 def replaced(text: str, names: dict[str, str]) -> str:
@@ -51,11 +83,11 @@ def replaced(text: str, names: dict[str, str]) -> str:
     return text
 
 
-@pytest.mark.parametrize(("session", "n"), [(0, 5), (1, 5)], ids=["use", "make"])
+@pytest.mark.parametrize(("session", "n"), [(0, 5), (1, 5), (2, 7)], ids=["use", "make", "signals"])
 def test_the_shell_commands(own_files: tuple[Path, dict[str, str]], session: int, n: int) -> None:
     folder, names = own_files
     sessions = [block for block in blocks("") if "$ " in block]
-    assert len(sessions) == 2
+    assert len(sessions) == 3
     commands = re.findall(r"^\$ (.*?[^\\])$", replaced(sessions[session], names), re.MULTILINE | re.DOTALL)
     assert len(commands) == n
     for command in commands:
@@ -105,7 +137,7 @@ def test_the_python_lines(own_files: tuple[Path, dict[str, str]], monkeypatch: p
 
 def test_every_verb_is_in_the_table() -> None:
     zoo = [f"zoo {verb}" for verb in ("list", "get", "info", "import", "verify", "publish")]
-    making = ("create-data", "train", "transfer", "distill", "calibrate", "evaluate")
+    making = ("coverage", "create-data", "data check", "train", "transfer", "distill", "calibrate", "evaluate")
     for verb in (*making, "variant", "saturate", "predict", "merge", *zoo, "completion", "demo"):
         assert f"| `basecast {verb}` |" in README
         assert (

@@ -149,7 +149,7 @@ def test_every_option_is_offered(shell: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("shell", OFFERED)
 def test_a_value_of_a_few_words(shell: str, folder: Path) -> None:
-    assert OFFERED[shell](folder, "variant", "--rules", "") == ["basecast", "spliceai"]
+    assert OFFERED[shell](folder, "variant", "--rules", "") == ["basecast", "baskerville", "spliceai"]
     assert OFFERED[shell](folder, "variant", "-M", "b") == ["both"]
 
 

@@ -112,7 +112,7 @@ def variant(
     model: Model = DEFAULT_MODEL,
     distance: Distance = 50,
     mask: Mask = "0",
-    rules: Annotated[Literal["basecast", "spliceai", "baskerville"], Parameter(group=MODEL)] = "basecast",
+    rules: Annotated[Literal["basecast", "baskerville", "spliceai"], Parameter(group=MODEL)] = "basecast",
     decimals: Decimals = 2,
     probabilities: Annotated[bool, Parameter(group=OUTPUT, negative="")] = False,
     transcripts: Transcripts = "canonical",

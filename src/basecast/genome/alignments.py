@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 import struct
 import subprocess
@@ -30,6 +31,8 @@ Chunk = tuple[bytes, NDArray[np.int64]]
 """Text of some blocks of bgzip, and where each begins in it."""
 
 _AT_ONCE = 1 << 22  # compressed bytes
+_BATCH = 1 << 15  # records: what they hold stays in a processor's cache
+_BLOCK = 1 << 16  # the most that a block of bgzip takes
 # all but bases, qualities and read groups
 _CRAM = ("--input-fmt-option", "required_fields=0x9ff")
 _NOTHING: Chunk = (b"", np.empty(0, np.int64))
@@ -107,7 +110,8 @@ class Alignments:
         if not missing:
             return
         first = min(place.offset for place in told)
-        with self._chunks(first >> 16, threads) as chunks:
+        after = [place.offset >> 16 for place in self._told.places[contigs.stop :] if place.records]
+        with self._chunks(first >> 16, threads, min(after) + _BLOCK if after else None) as chunks:
             rest = _without(next(chunks, _NOTHING), first & 0xFFFF)
             for records in self._records(itertools.chain([rest], chunks)):
                 numbers = records.fields["contig"]
@@ -139,38 +143,44 @@ class Alignments:
             content = b"".join([rest, more, bytes(PADDING)])
             with self._damage():
                 offsets, end = record_offsets(content, blocks if is_even else blocks[:0])
-                records = Records(content, offsets)
             rest = content[end:-PADDING]
             is_even &= not rest
-            if not len(records):
-                continue
-            if self.is_sorted:
-                keys = records.fields["contig"].astype(np.uint32).astype(np.uint64) << np.uint64(32)
-                keys |= records.fields["start"].astype(np.uint32).astype(np.uint64)
-                back = np.flatnonzero(np.append(np.uint64(last), keys[:-1]) > keys)
-                if len(back):
-                    raise InputError(
-                        f"{self.path} is not sorted, though its header says so (record {records.name(int(back[0]))!r} "
-                        "lies before the one that it follows): sort it anew with samtools sort"
-                    )
-                last = int(keys[-1])
-            yield records
+            for first in range(0, len(offsets), _BATCH):
+                with self._damage():
+                    records = Records(content, offsets[first : first + _BATCH])
+                if self.is_sorted:
+                    last = self._in_order(records, last)
+                yield records
         if rest:
             raise InputError(f"{self.path} is truncated: it ends within a record; fetch or make it again")
+
+    def _in_order(self, records: Records, last: int) -> int:
+        """Where the last of the records lies, if none lies before the one that it follows."""
+        keys = records.fields["contig"].astype(np.uint32).astype(np.uint64) << np.uint64(32)
+        keys |= records.fields["start"].astype(np.uint32).astype(np.uint64)
+        back = np.flatnonzero(np.append(np.uint64(last), keys[:-1]) > keys)
+        if len(back):
+            raise InputError(
+                f"{self.path} is not sorted, though its header says so (record {records.name(int(back[0]))!r} "
+                "lies before the one that it follows): sort it anew with samtools sort"
+            )
+        return int(keys[-1])
 
     def _starts_as_bam(self) -> bool:
         with self._inflated(0, 1) as chunks:
             return next(chunks, _NOTHING)[0].startswith(MAGIC)
 
-    def _chunks(self, start: int = 0, threads: int = 1) -> AbstractContextManager[Iterator[Chunk]]:
-        """The bytes of the BAM that the file is, or can be turned into, from a block on."""
-        return self._inflated(start, threads) if self._is_bam else self._foreign(threads)
+    def _chunks(
+        self, start: int = 0, threads: int = 1, end: int | None = None
+    ) -> AbstractContextManager[Iterator[Chunk]]:
+        """The bytes of the BAM that the file is, or can be turned into: from a block on, of blocks up to a byte."""
+        return self._inflated(start, threads, end) if self._is_bam else self._foreign(threads)
 
     @contextlib.contextmanager
-    def _inflated(self, start: int, threads: int) -> Iterator[Iterator[Chunk]]:
+    def _inflated(self, start: int, threads: int, end: int | None = None) -> Iterator[Iterator[Chunk]]:
         with self.path.open("rb") as handle, ThreadPoolExecutor(threads) as pool:
             handle.seek(start)
-            chunks = self._guarded(inflated(handle, pool, threads))
+            chunks = self._guarded(inflated(handle, pool, threads, None if end is None else end - start))
             try:
                 yield chunks
             finally:
@@ -221,16 +231,19 @@ class Alignments:
             raise InputError(f"{self.path} is truncated or damaged ({error}): fetch or make it again") from error
 
 
-def inflated(source: IO[bytes], pool: ThreadPoolExecutor, ahead: int) -> Generator[Chunk]:
+def inflated(source: IO[bytes], pool: ThreadPoolExecutor, ahead: int, size: int | None = None) -> Generator[Chunk]:
     """The text of a bgzip file, some blocks at a time, of which ``ahead`` are worked on in advance.
+
+    ``size``: bytes of the file that are enough.
 
     Raises:
         ValueError, zlib.error: the file is damaged.
     """
     tasks: deque[Future[Chunk]] = deque()
-    rest = b""
+    rest, left = b"", math.inf if size is None else size
     try:
-        while content := source.read(_AT_ONCE):
+        while left > 0 and (content := source.read(int(min(_AT_ONCE, left)))):
+            left -= len(content)
             content = rest + content
             ends = _block_ends(content)
             rest = content[ends[-1] :]
@@ -242,7 +255,7 @@ def inflated(source: IO[bytes], pool: ThreadPoolExecutor, ahead: int) -> Generat
     finally:
         for task in tasks:
             task.cancel()
-    if rest:
+    if rest and left > 0:
         raise ValueError("it ends within a block of bgzip")
 
 
