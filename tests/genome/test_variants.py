@@ -188,6 +188,15 @@ def test_a_header_alone_has_no_records(tmp_path: Path) -> None:
     assert records_of(path) == []
 
 
+def test_a_vcf_that_only_lacks_the_names_of_its_columns_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "headless.vcf"
+    path.write_bytes(b"##fileformat=VCFv4.2\nchr1\t5\trs1\tA\tC\t.\t.\nchr1\t9\trs2\tG\tT,C\t.\t.\n")
+    assert [(r.contig, r.position, r.ref, r.alts) for r in records_of(path)] == [
+        ("chr1", 5, "A", ("C",)),
+        ("chr1", 9, "G", ("T", "C")),
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -197,7 +206,8 @@ def test_a_header_alone_has_no_records(tmp_path: Path) -> None:
         (HEADER + BODY + b"chr1\t-5\t.\tA\tC\t.\t.\t.\n", r"bad\.vcf, line 8: POS is '-5'"),
         (HEADER + BODY + b"\nchr1\t5\t.\tA\tC\t.\t.\n", r"bad\.vcf, line 9: 7 of the 8 columns"),
         (HEADER + b"chr1 5 . A C . . .\n", r"bad\.vcf, line 6: 1 of the 8 columns a VCF has \(parted by tabs\)"),
-        (b"##fileformat=VCFv4.2\n" + BODY, r"bad\.vcf, line 2: the header does not end with a #CHROM line"),
+        (b"##fileformat=VCFv4.2\nchr1\tx\n", r"bad\.vcf, line 2: the header does not end with a #CHROM line"),
+        (b"##fileformat=VCFv4.2\nchr1\t5\t.\tA\n", r"bad\.vcf is not a VCF or BCF"),
         (b"##fileformat=VCFv4.2\n", r"bad\.vcf, line 1: the header does not end with a #CHROM line"),
         (b">chr1\nACGT\n", r"bad\.vcf is not a VCF or BCF"),
         (b"chr1\tfive\tA\tC\n", r"bad\.vcf is not a VCF or BCF"),

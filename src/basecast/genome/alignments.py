@@ -31,7 +31,7 @@ Chunk = tuple[bytes, NDArray[np.int64]]
 """Text of some blocks of bgzip, and where each begins in it."""
 
 _AT_ONCE = 1 << 22  # compressed bytes
-_BATCH = 1 << 15  # records: what they hold stays in a processor's cache
+_BATCH = 1 << 14  # records: what they hold stays in a processor's cache
 _BLOCK = 1 << 16  # the most that a block of bgzip takes
 # all but bases, qualities and read groups
 _CRAM = ("--input-fmt-option", "required_fields=0x9ff")

@@ -46,6 +46,7 @@ class VariantReader:
 
     What a file is, its content says: VCF, gzip or bgzip of it, BCF, or a tab-separated table with the columns CHROM,
     POS, REF and ALT named in its first line (in any case), or with no names and exactly ``chrom pos [id] ref alt``.
+    A VCF without its #CHROM line is read as such a table.
 
     Attributes:
         kind: what the records came as.
@@ -150,18 +151,21 @@ class VariantReader:
             raise InputError(f"{self.name} is empty: give a VCF, a BCF or a table with CHROM, POS, REF and ALT")
         line = line or b""
         fields = line.rstrip(b"\r").split(b"\t")
+        has_place = len(fields) > 1 and fields[1].isdigit()
+        is_headless = bool(self.header) and self.header[0].startswith(b"##fileformat=VCF")
         if tuple(fields[:8]) == COLUMNS:
             self.samples = tuple(text(name) for name in fields[9:])
-        elif self.header and self.header[0].startswith(b"##fileformat=VCF"):
+        elif is_headless and not has_place:
             columns = text(b"\t".join(COLUMNS)).replace("\t", "<tab>")
             self._fail("the header does not end with a #CHROM line", f"put one before the records: {columns}")
         else:
             self.kind = "tsv"
             names = [text(name).lstrip("#").strip().upper() for name in fields]
             if not {"CHROM", "POS", "REF", "ALT"}.issubset(names):
-                if len(fields) not in _TABLE_COLUMNS or not fields[1].isdigit():
+                known = 5 if is_headless else len(fields)
+                if known not in _TABLE_COLUMNS or len(fields) < known or not has_place:
                     self._fail_unknown()
-                self.columns = {name: column for column, name in enumerate(_TABLE_COLUMNS[len(fields)])}
+                self.columns = {name: column for column, name in enumerate(_TABLE_COLUMNS[known])}
                 return itertools.chain([line], lines)
             self.columns = {name: column for column, name in reversed(list(enumerate(names)))}
         self.header.append(line)

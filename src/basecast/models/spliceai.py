@@ -116,8 +116,8 @@ class SpliceAI(Network):
                 "pad it with N (all-zero columns)"
             )
         levels, x = [], one_hot
-        for stage in self.stages():
-            x = stage(x)
+        for stage in (self.stem, *self.units):
+            x = self.through(stage, x)
             levels.append(crop(x, length))
         return self.join(levels)
 
