@@ -19,7 +19,7 @@ from basecast.inference.untransform import untransformed
 
 LONGEST, SHORT = 6, 4
 """Bases of the longest words, and of those of a side."""
-PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0)
 """Tried on the validation data, beside features of variance 1."""
 _CHUNK = 1024  # bins
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from tracks import write_table
 
-from basecast.data.signal_targets import PRESETS, read_targets, resolved, signal_output
+from basecast.data.signal_targets import PRESETS, Assay, read_targets, signal_output, write_resolved
 from basecast.errors import InputError
 from basecast.spec.model import TargetTransform
 
@@ -100,17 +100,25 @@ def test_unpaired_tracks_have_no_permutation(folder: Path) -> None:
     assert signal_output(targets, 1).reverse_complement.permutation == ()
 
 
-def test_what_is_resolved_is_read_again(folder: Path, tmp_path: Path) -> None:
-    rows = [{"identifier": n, "file": f"bw/b_{n}.bw", "strand_pair": p} for n, p in (("plus", 1), ("minus", 0))]
-    first = read_targets(table(folder, *rows), assay="cage")
+@pytest.mark.parametrize("assay", [None, "cage"])
+def test_what_is_resolved_is_read_again(assay: Assay | None, folder: Path, tmp_path: Path) -> None:
+    rows = [
+        {"identifier": n, "file": f"bw/b_{n}.bw", "strand_pair": p, "description": 'RNA:"5\'" end'}
+        for n, p in (("plus", 1), ("minus", 0))
+    ]
+    first = read_targets(table(folder, *rows), assay=assay)
     (tmp_path / "elsewhere").mkdir()
     path = tmp_path / "elsewhere" / "targets.resolved.tsv"
-    resolved(first).write_csv(path, separator="\t")
+    write_resolved(first, path)
     again = read_targets(path)
-    assert [(t.identifier, t.path, t.pair, t.transform) for t in again] == [
-        (t.identifier, t.path, t.pair, t.transform) for t in first
-    ]
-    assert pl.read_csv(path, separator="\t")["clip"].to_list() == [384, 384]
+    assert [(t.path, t.pair, t.transform) for t in again] == [(t.path, t.pair, t.transform) for t in first]
+    assert [t.row for t in again] == [t.row | {"index": str(i), "file": str(t.path)} for i, t in enumerate(first)]
+    assert pl.read_csv(path, separator="\t", quote_char=None)["clip"].to_list() == ([384, 384] if assay else [None] * 2)
+
+
+def test_a_track_may_be_called_na(folder: Path) -> None:
+    (target,) = read_targets(table(folder, {"identifier": "NA", "file": "bw/a.bw", "clip": "NA"}))
+    assert (target.identifier, target.transform.clip) == ("NA", None)
 
 
 GOOD = {"identifier": "x", "file": "bw/a.bw"}

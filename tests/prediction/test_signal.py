@@ -242,6 +242,18 @@ def test_bins_about_the_middles_of_regions(files: Path, capfd: pytest.CaptureFix
     assert stats()["warnings"] == [said]
 
 
+@pytest.mark.parametrize(("model", "given"), [("windowed", ()), ("binned", ("--regions", "in.bed"))])
+def test_an_h5_of_the_bins_of_a_grid(model: str, given: tuple[str, ...], files: Path) -> None:
+    Path("in.bed").write_text("c\t100\t111\nb\t0\t3\nc\t105\t200\n")
+    assert run(files, model, *given, "--format", "h5", "parquet") == 0
+    found, n = read_h5("out.h5"), len(stats()["tracks"])
+    rows = [tuple(row) for row in table_rows("out.parquet")]
+    bins = list(zip(found["chrom"].tolist(), found["start"].tolist(), found["end"].tolist(), strict=True))
+    assert bins == [(contig.encode(), start, end) for contig, start, end, *_ in rows[::n]]
+    assert found["preds"].ravel().tolist() == [value for *_, value in rows]
+    assert found["preds"].shape == (len(bins), n)
+
+
 @pytest.mark.parametrize(("model", "length"), [("windowed", 32), ("windowed", 240), ("binned", 20), ("binned", 400)])
 def test_a_length_of_ones_own(model: str, length: int, files: Path) -> None:
     Path("in.bed").write_text("b\t371\t372\nb\t100\t102\nc\t90\t120\n")
@@ -292,15 +304,8 @@ def test_middles_that_do_not_overlap_may_be_a_bigwig_too(files: Path) -> None:
         ("human-400", ("--rc",), 2, "human-400 predicts sites: --rc is not for them"),
         ("human-400", ("--format", "h5"), 2, "--format h5 is not for them"),
         ("binned", ("--tracks", "minus", "-u"), 2, "does not say what was done to its targets: there is nothing for"),
-        (
-            "binned",
-            ("--regions", "in.bed", "--format", "h5"),
-            2,
-            "toy_binned has no window of its own",
-        ),
         ("binned", ("--regions", "in.bed", "--length", "6"), 2, "has bins of 4 bp: a --length of 6 is no whole number"),
-        ("binned", ("--length", "8"), 2, "--length and --format h5 are of regions: give a BED file with --regions"),
-        ("windowed", ("--format", "h5"), 2, "--length and --format h5 are of regions"),
+        ("binned", ("--length", "8"), 2, "--length is of regions: give a BED file with --regions"),
         ("binned", ("--regions", "in.bed", "--length", "8"), 2, "about the middle of regions 1 and 2 overlap on b"),
         ("binned", ("--regions", "other.bed"), 1, "line 1: contig 'chrQ' of other.bed is not in"),
         (

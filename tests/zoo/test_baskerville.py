@@ -256,7 +256,7 @@ def test_several_files_are_an_ensemble(borzoi: Path) -> None:
         (changed(BASENJI2, 2, kernel_size=5), "kernel_size 5 of block dilated_residual is not read here, only 3"),
         (changed(BASENJI2, 4, name="final"), "after dilated_residual comes final"),
         (changed(BASENJI2, 0, filters="many"), "describes no model that can be made"),
-        ({"train": {}}, "is no params.json of baskerville"),
+        ({"train": {}}, "is no params.json of baskerville: it has no 'model'"),
         ([1, 2], "is no params.json of baskerville"),
     ],
 )
@@ -274,6 +274,8 @@ def test_damaged_files(borzoi: Path) -> None:
     (borzoi.parent / "params.json").unlink()
     with pytest.raises(InputError, match=r"there is no .*params\.json: a Keras \.h5"):
         baskerville.load([borzoi])
+    with pytest.raises(InputError, match=r"a model of baskerville needs its params\.json beside it"):
+        load_model(borzoi)
     (borzoi.parent / "params.json").write_text(json.dumps(BORZOI))
     borzoi.write_bytes(b"no HDF5")
     with pytest.raises(InputError, match=r"model\.h5 is not a Keras \.h5 file"):

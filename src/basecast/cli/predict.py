@@ -96,7 +96,8 @@ def predict(
     regions:
         BED file; only these stretches are predicted.
     length:
-        Signal: so many bases about the middle of each region, each for itself; with h5 by default what a window gives.
+        Signal: so many bases about the middle of each region, each for itself; with h5 by default what a window of the
+        model gives, if it has a length.
     annotation:
         Sites: GFF3, GTF, BED12 or a SpliceAI gene table; only its gene bodies are predicted.
     transcripts:
@@ -125,7 +126,7 @@ def predict(
     format_:
         Sites: bed (a file a kind, with index), bigwig (a file a kind and strand, all of 0.001 or more), parquet, spsc
         (what miniprot and minimap2 read), hints (what AUGUSTUS reads); by default bed and bigwig. Signal: bigwig (a
-        file a track; the default), h5 (regions x bins x tracks), parquet. May be given more than once.
+        file a track; the default), h5 (regions x bins x tracks, or bins x tracks), parquet. May be given more than once.
     tile_size:
         Bases that are computed at once; it changes speed and memory, not what is predicted.
     log_format:

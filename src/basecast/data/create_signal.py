@@ -32,7 +32,7 @@ from basecast.data.signal_regions import (
 )
 from basecast.data.signal_report import SignalReport, SignalSplitReport, Tally, notes_on
 from basecast.data.signal_settings import SignalSettings
-from basecast.data.signal_targets import SIGNAL, read_targets, resolved, signal_output
+from basecast.data.signal_targets import SIGNAL, read_targets, signal_output, write_resolved
 from basecast.data.splits import TEST, TRAIN, VALIDATION
 from basecast.data.store import SPLITS, Header, Record
 from basecast.data.writer import Writer
@@ -140,7 +140,7 @@ def create_signal_data(
             progress,
         )
         split_table(pieces).write_csv(paths["splits.tsv"], separator="\t")
-        resolved(rows).write_csv(paths["targets.resolved.tsv"], separator="\t")
+        write_resolved(rows, paths["targets.resolved.tsv"])
         tracks = tally.reports()
         report = SignalReport(
             genome=genome.path.name,

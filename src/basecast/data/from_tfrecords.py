@@ -20,7 +20,7 @@ from basecast.data.signal_bins import Column
 from basecast.data.signal_regions import Cover, by_contig
 from basecast.data.signal_report import SignalReport, SignalSplitReport, Tally, notes_on
 from basecast.data.signal_settings import SignalSettings
-from basecast.data.signal_targets import SIGNAL, TargetRow, read_targets, resolved, signal_output
+from basecast.data.signal_targets import SIGNAL, TargetRow, read_targets, signal_output, write_resolved
 from basecast.data.splits import TRAIN
 from basecast.data.store import SPLITS, Header, Record
 from basecast.data.tfrecords import examples, tfrecord_files, tokens_of, values_of
@@ -155,7 +155,7 @@ def create_from_tfrecords(
                         progress(sum(counts.values()), total)
         if not counts[TRAIN]:
             raise InputError(f"the record files of {records} are empty: there is nothing to train on")
-        resolved(rows).write_csv(paths["targets.resolved.tsv"], separator="\t")
+        write_resolved(rows, paths["targets.resolved.tsv"])
         tracks = tally.reports()
         report = SignalReport(
             genome=source.name,

@@ -43,7 +43,8 @@ PRESETS: dict[str, dict[str, str]] = {
 }
 """What stands where a table has nothing, by assay: as Borzoi's tables have it for CAGE, RNA-seq and DNase."""
 _DEFAULTS = {"clip": "", "clip_soft": "", "scale": "1.0", "sum_stat": "sum"}
-_NOTHING = ("", "na", "nan")
+_NOTHING = ("na", "nan")
+_NAMES = ("identifier", "file")
 _PLUS = re.compile(r"(?:\+|(?:^|[._-])(?:plus|fwd|forward|pos))$", re.IGNORECASE)
 _MINUS = re.compile(r"(?:-|(?:^|[._-])(?:minus|rev|reverse|neg))$", re.IGNORECASE)
 
@@ -97,7 +98,7 @@ def read_targets(
         if len(cells) > len(columns):
             raise InputError(f"line {number} of {path} has {len(cells)} cells for {len(columns)} columns: mend it")
         row = dict(zip(columns, cells, strict=False))
-        row = {name: "" if cell.lower() in _NOTHING else cell for name, cell in row.items()}
+        row = {name: "" if name not in _NAMES and cell.lower() in _NOTHING else cell for name, cell in row.items()}
         for name, value in (_DEFAULTS | (PRESETS[assay] if assay else {})).items():
             row[name] = row.get(name) or value
         rows.append(row | {"line": str(number)})
@@ -217,7 +218,7 @@ def _strand(target: TargetRow) -> Literal["+", "-", "."]:
     return "."
 
 
-def resolved(targets: Sequence[TargetRow]) -> pl.DataFrame:
+def write_resolved(targets: Sequence[TargetRow], path: str | os.PathLike[str]) -> None:
     """``targets.resolved.tsv``: the table as it was used, with an index, absolute paths and pairs as numbers."""
     rows = [
         {"": i, **{name: target.row.get(name, "") for name in (*COLUMNS, *_MORE)}}
@@ -225,4 +226,5 @@ def resolved(targets: Sequence[TargetRow]) -> pl.DataFrame:
         for i, target in enumerate(targets)
     ]
     table = pl.DataFrame(rows)
-    return table.drop(name for name in _MORE if (table[name] == "").all())
+    table = table.drop(name for name in _MORE if (table[name] == "").all())
+    table.write_csv(Path(path), separator="\t", quote_style="never")

@@ -28,6 +28,7 @@ SignalFormat = Literal["bigwig", "h5", "parquet"]
 _FILES = 128  # bigWigs that are written at once: parts are read once for so many
 _ROWS = 1 << 20  # of a table in memory
 _ROW_GROUP = 1 << 18
+_CHUNK = 1 << 16  # numbers that HDF5 reads at once
 _SCHEMA = {"contig": pl.String, "start": pl.Int64, "end": pl.Int64, "track": pl.String, "value": pl.Float32}
 
 
@@ -113,26 +114,50 @@ def _bigwigs(prefix: str, signals: Signals) -> list[str]:
 
 
 def _h5(prefix: str, signals: Signals) -> list[str]:
-    """As Basenji's ``predict.h5`` is read, in float32: preds[regions, bins, tracks], chrom, start, end."""
+    """As Basenji's ``predict.h5`` is read, in float32: preds, chrom, start, end of each region, or else of each bin."""
     path, told = f"{prefix}.h5", signals.described
     remove_left_overs(path)
-    assert told.rows is not None
-    n = len(told.tracks)
     with named_errors(path), whole_file(path) as partial, h5py.File(partial, "w", locking=False) as file:
-        preds, starts, ends = None, np.zeros(told.rows, np.int64), np.zeros(told.rows, np.int64)
-        contigs = np.zeros(told.rows, f"S{max(len(contig.encode()) for contig in signals.lengths)}")
-        for place, values in signals.places():
-            if preds is None:
-                preds = file.create_dataset("preds", (told.rows, len(values), n), np.float32)
-            preds[place.row] = values
-            contigs[place.row], starts[place.row], ends[place.row] = place.contig.encode(), place.start, place.end
-        for name, column in (("chrom", contigs), ("start", starts), ("end", ends)):
-            file[name] = column
+        names = f"S{max(len(contig.encode()) for contig in signals.lengths)}"
+        if told.rows is None:
+            _each_bin(file, signals, names)
+        else:
+            _each_region(file, signals, names, told.rows)
         file["target_ids"] = [track.name.encode() for track in told.tracks]
         file["target_labels"] = [track.description.encode() for track in told.tracks]
         file.attrs["resolution"] = told.resolution
         file.attrs["untransformed"] = told.is_untransformed
     return [path]
+
+
+def _each_region(file: h5py.File, signals: Signals, names: str, rows: int) -> None:
+    """preds[regions, bins, tracks], in the order of the regions."""
+    preds, starts, ends = None, np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+    contigs = np.zeros(rows, names)
+    for place, values in signals.places():
+        if preds is None:
+            preds = file.create_dataset("preds", (rows, *values.shape), np.float32)
+        preds[place.row] = values
+        contigs[place.row], starts[place.row], ends[place.row] = place.contig.encode(), place.start, place.end
+    for name, column in (("chrom", contigs), ("start", starts), ("end", ends)):
+        file[name] = column
+
+
+def _each_bin(file: h5py.File, signals: Signals, names: str) -> None:
+    """preds[bins, tracks], in the order of the genome."""
+    n = len(signals.described.tracks)
+    preds = file.create_dataset("preds", (0, n), "f4", maxshape=(None, n), chunks=(max(_CHUNK // n, 1), n))
+    kinds = {"chrom": names, "start": "i8", "end": "i8"}
+    columns = [
+        file.create_dataset(name, (0,), kind, maxshape=(None,), chunks=(_CHUNK,), compression="gzip", shuffle=True)
+        for name, kind in kinds.items()
+    ]
+    for contig, bins in signals.bins():
+        last = len(preds) + len(bins.values)
+        contigs = np.full(len(bins.values), contig.encode(), names)
+        for column, values in zip((preds, *columns), (bins.values, contigs, bins.starts, bins.ends), strict=True):
+            column.resize(last, 0)
+            column[last - len(values) :] = values
 
 
 def _parquet(prefix: str, signals: Signals) -> list[str]:

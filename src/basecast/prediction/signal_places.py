@@ -35,25 +35,20 @@ class Places:
 
     @classmethod
     def of(cls, predictor: SignalPredictor, regions: str | Path | None, *, rows: bool) -> Self:
-        """Those of the settings; with ``rows`` all regions must get one length.
+        """Those of the settings; with ``rows`` regions by default have the length that a whole window gives, if any.
 
         Raises:
-            UsageError: a length without regions or of broken bins, or rows without regions or a length.
+            UsageError: a length without regions or of broken bins.
             InputError: the regions cannot be read or do not fit the genome.
         """
         genome, spec, bin_ = predictor.genome, predictor.package.spec, predictor.output.resolution
         length = predictor.settings.length
-        if length is None and rows:
+        if length is None and rows and regions is not None:
             length = whole_window(spec)
-            if length is None:
-                raise UsageError(
-                    f"--format h5 has as many bins of every region, and {spec.name} has no window of its own: say "
-                    "with --length how many bases about the middle of each"
-                )
         if length is not None and length % bin_:
             raise UsageError(f"{spec.name} has bins of {bin_} bp: a --length of {length} is no whole number of them")
         if length is not None and regions is None:
-            raise UsageError("--length and --format h5 are of regions: give a BED file with --regions")
+            raise UsageError("--length is of regions: give a BED file with --regions")
         found = None
         if regions is not None:
             found = read_regions(regions, genome) if length is None else read_each(regions, genome)

@@ -83,8 +83,10 @@ def design_of(path: Path) -> Design:
         length = int(model["seq_length"])
     except FileNotFoundError:
         raise InputError(f"there is no {path}: a Keras .h5 of baskerville needs its params.json beside it") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is no params.json of baskerville: {error!r}") from None
+    except KeyError as error:
+        raise InputError(f"{path} is no params.json of baskerville: it has no {error}") from None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is no params.json of baskerville: {error}") from None
     if unknown := sorted(x for x in model.keys() - _OF_MODEL - _LEARNING - {*_GLOBAL} if not x.startswith("head")):
         raise InputError(f"{path}: {unknown[0]} of the model is not read here")
     if not heads or len({link for _, link in heads}) > 1:

@@ -90,7 +90,10 @@ def _weights(path: Path, config: SpliceAIConfig) -> dict[str, Tensor]:
                 number += 1
         convolution("head", number)
     except KeyError as error:
-        raise InputError(f"{path} is not a SpliceAI model: it has no layer {error}") from None
+        raise InputError(
+            f"{path} is not a SpliceAI model: it has no layer {error}; a model of baskerville needs its params.json "
+            "beside it"
+        ) from None
     except (RuntimeError, TypeError) as error:
         raise InputError(f"{path} is not a SpliceAI model: a layer is no array of its kind ({error})") from None
     return weights
