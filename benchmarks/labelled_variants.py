@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import basecast as bc
+from basecast.evaluation.bootstrap import interval
+from basecast.evaluation.metrics import average_precision
 from basecast.genome.annotation import Annotation
-from basecast.training.bootstrap import interval
-from basecast.training.metrics import average_precision
 from delta_fields import shared_data
 
 HELD_OUT = ("chr1", "chr3", "chr5", "chr7", "chr9")

@@ -33,10 +33,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from basecast.data.store import Dataset
+from basecast.evaluation.replicates import Crossed, Pair, by_description
+from basecast.evaluation.signal_measures import Accuracy, correlation
 from basecast.figures.canvas import COLOURS, panels, png
 from basecast.models.basenji import small
-from basecast.training.replicates import Crossed, Pair, by_description
-from basecast.training.signal_measures import Accuracy, correlation
 from delta_fields import shared_data
 from kmer_ridge import PENALTIES, Ridge, chunks, targets
 from running import run_basecast

@@ -35,11 +35,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from basecast.training.answers import EngineSettings
-from basecast.training.bootstrap import interval
-from basecast.training.evaluate import evaluate
-from basecast.training.evaluation import EvaluateSettings, Evaluation
-from basecast.training.measures import ALL, MEAN, measure
+from basecast.evaluation.answers import EngineSettings
+from basecast.evaluation.bootstrap import interval
+from basecast.evaluation.evaluate import evaluate
+from basecast.evaluation.evaluation import EvaluateSettings, Evaluation
+from basecast.evaluation.measures import ALL, MEAN, measure
 from create_data_openspliceai import CONTIGS, our_data, peer_data, prepare_spombe
 from delta_fields import shared_data
 from running import PEER, Ran, make_peer, run_basecast, run_openspliceai

@@ -15,11 +15,11 @@ import argparse
 import json
 from pathlib import Path
 
+from basecast.evaluation.answers import EngineSettings
+from basecast.evaluation.evaluate import evaluate
+from basecast.evaluation.evaluation import EvaluateSettings
+from basecast.evaluation.measures import ALL, MEAN
 from basecast.figures.canvas import COLOURS, panels, png
-from basecast.training.answers import EngineSettings
-from basecast.training.evaluate import evaluate
-from basecast.training.evaluation import EvaluateSettings
-from basecast.training.measures import ALL, MEAN
 from delta_fields import shared_data
 from running import run_basecast
 

@@ -12,7 +12,8 @@ from jaxtyping import install_import_hook
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers of pytest share the cores; before torch is imported
 # shapes in signatures are checked as tests run; before any import of basecast
 install_import_hook([f"basecast.{room}" for room in ("spec", "models", "zoo", "inference")], "beartype.beartype")
-sys.path += [str(Path(__file__).parent / room) for room in ("models", "parity", "inference", "training")]  # tests share
+_SHARING = ("models", "parity", "inference", "data", "training", "evaluation")  # rooms whose tests share helpers
+sys.path += [str(Path(__file__).parent / room) for room in _SHARING]
 
 
 @pytest.fixture(scope="session", autouse=True)

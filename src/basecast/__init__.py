@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from basecast.effects.scorer import VariantSettings, score_variants
     from basecast.effects.scores import Scores
     from basecast.errors import BasecastError, InputError, UsageError
+    from basecast.evaluation.evaluate import evaluate
+    from basecast.evaluation.evaluation import EvaluateSettings, Evaluation
     from basecast.genome.annotation import Annotation
     from basecast.genome.reference import Genome
     from basecast.inference.engine import Engine
@@ -43,8 +45,6 @@ if TYPE_CHECKING:
     from basecast.prediction.signal import SignalSettings
     from basecast.training.calibration import CalibrateSettings, calibrate
     from basecast.training.distillation import TeachingSettings, teach
-    from basecast.training.evaluate import evaluate
-    from basecast.training.evaluation import EvaluateSettings, Evaluation
     from basecast.training.loop import LoopSettings
     from basecast.training.train import from_scratch, train
     from basecast.training.transfer import TransferSettings, from_parent
@@ -57,8 +57,8 @@ _WHERE = {
     "CreateSettings": "data.create",
     "Dataset": "data.store",
     "Engine": "inference.engine",
-    "EvaluateSettings": "training.evaluation",
-    "Evaluation": "training.evaluation",
+    "EvaluateSettings": "evaluation.evaluation",
+    "Evaluation": "evaluation.evaluation",
     "Genome": "genome.reference",
     "InputError": "errors",
     "LoopSettings": "training.loop",
@@ -86,7 +86,7 @@ _WHERE = {
     "annotate_variants": "effects.annotate",
     "calibrate": "training.calibration",
     "create_data": "data.create",
-    "evaluate": "training.evaluate",
+    "evaluate": "evaluation.evaluate",
     "from_parent": "training.transfer",
     "from_scratch": "training.train",
     "load_model": "zoo.catalogue",
@@ -125,8 +125,8 @@ __all__ = [
     "SiteSummary",
     "Summary",
     "TeachingSettings",
-    "TransferSettings",
     "TrackSettings",
+    "TransferSettings",
     "Tuning",
     "UsageError",
     "VariantSettings",

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from binned_model import local_model, write_signals
 from labelled import model, write_split
-from signal_toys import local_model, write_signals
 
 from basecast.zoo.package import save_package
 from conftest import Run
@@ -57,7 +57,7 @@ def signals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_signals(run: Run, signals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("basecast.training.signal_evaluation_files.figures_of", lambda _: {})
+    monkeypatch.setattr("basecast.evaluation.signal_evaluation_files.figures_of", lambda _: {})
     (tmp_path / "pairs.tsv").write_text("track\tgroup\nplus\tPRO\nminus\tPRO\n")
     more = ("--rc", "--shifts", "-1,0,1", "--tracks", "plus,minus", "--replicates", tmp_path / "pairs.tsv")
     where = ("-m", signals / "model", "-d", signals / "data", "-O", tmp_path / "out")

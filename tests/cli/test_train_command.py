@@ -146,7 +146,8 @@ def test_options_reach_the_loop(train: Train, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(Loop, "run", run)
     options = "--sampling biased --splice-bias 0.25 --jitter 9 --samples-per-epoch 13 --no-importance-weights"
     options += " --data-weight 2 --epochs 1 --accumulate 2 --loss focal --focal-alpha 1 --focal-alpha 2 --focal-alpha 3"
-    options += " --focal-gamma 1.5 --optimiser adam --betas 0.8 0.9 --clip-each 4 --schedule constant --rate 0.01 --warm-up 3 --weight-decay 0 --clip 2 --average 0.5"
+    options += " --focal-gamma 1.5 --optimiser adam --betas 0.8 0.9 --clip-each 4"
+    options += " --schedule constant --rate 0.01 --warm-up 3 --weight-decay 0 --clip 2 --average 0.5"
     options += " --patience 3 --seed 9 --precision bf16 --workers 0 --checkpoint-every 7"
     assert train(*options.split()).code == 0
     (loop,) = seen

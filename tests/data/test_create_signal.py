@@ -112,12 +112,14 @@ def test_what_the_header_says(world: World) -> None:
 
 def test_what_is_reported_of_tracks(world: World) -> None:
     world.write("other", {})
+    world.table(softclip=32, clips="")
     world.make()
     report = world.report()
     plus, minus, other = report["tracks"]
     assert (plus["absolute"], minus["absolute"], other["absolute"]) == (False, True, False)
     assert other["total"] == other["covered"] == 0 < plus["total"]
     assert report["notes"] == [
+        "columns of the table that are not read: clips, softclip",
         "all values of 1 track are below 0: read without sign (minus)",
         "1 track without any signal in these stretches (other)",
     ]

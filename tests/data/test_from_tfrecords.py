@@ -67,7 +67,7 @@ def test_records_are_those_of_the_folder(folder: Path, tmp_path: Path) -> None:
         assert np.array_equal(labels, values.astype(np.float32))
     assert train.records["start"].to_list() == [start for split, start in BED if split == "train"]
     assert report.tracks[0].soft_clipped > 0
-    assert report.notes == ()
+    assert report.notes == ("there is nothing in test",)
 
 
 def test_without_places_records_have_numbers(folder: Path, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_records_held_out_in_sight_of_train_are_told(folder: Path, tmp_path: Pat
     bed = folder / "sequences.bed"
     bed.write_text(bed.read_text().replace("1000\t1016", "24\t40"))  # train has 8 to 24 and 48 to 64
     report = create_from_tfrecords(folder, tmp_path / "data")
-    assert report.notes == ("1 record held out within sight of one of train",)
+    assert report.notes == ("1 record held out within sight of one of train", "there is nothing in test")
 
 
 def test_folds(folder: Path, tmp_path: Path) -> None:
@@ -93,6 +93,15 @@ def test_folds(folder: Path, tmp_path: Path) -> None:
     counts = {name: len(open_split(tmp_path / "data", name)) for name in ("train", "validation", "test")}
     assert counts == {"train": 2 + 0 + 1, "validation": 2, "test": 2}
     assert set(open_split(tmp_path / "data", "test").records["group"]) == {"fold4"}
+    for held_out in ((4, 4), (9, 1)):
+        settings = SignalSettings(test_fold=held_out[0], validation_fold=held_out[1])
+        with pytest.raises(UsageError, match=r"the folds of .* are 0, 1, 2, 3, 4: give two of them"):
+            create_from_tfrecords(folder, tmp_path / "other", settings=settings)
+
+
+def test_splits_that_are_no_folds(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"the splits of .* are no folds: leave --test-fold and"):
+        create_from_tfrecords(folder, tmp_path / "data", settings=SignalSettings(test_fold=2))
 
 
 def edit(name: str, **changes: object) -> Callable[[Path], None]:

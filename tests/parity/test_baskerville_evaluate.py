@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from basecast.data.from_tfrecords import create_from_tfrecords
+from basecast.evaluation import signal_evaluation_files
+from basecast.evaluation.evaluate import evaluate
+from basecast.evaluation.records import EngineSettings
+from basecast.evaluation.signal_evaluation import SignalEvaluation
 from basecast.inference.tuning import Tuning
-from basecast.training import signal_evaluation_files
-from basecast.training.evaluate import evaluate
-from basecast.training.records import EngineSettings
-from basecast.training.signal_evaluation import SignalEvaluation
 from basecast.zoo.importers.baskerville import load
 
 COLUMNS = {"pearsonr": "pearson", "spearmanr": "spearman", "r2": "r2"}

@@ -16,11 +16,11 @@ from toys import graph_package
 
 from basecast.data.store import Dataset
 from basecast.errors import InputError, InterruptedRunError, UsageError
+from basecast.evaluation import evaluate
+from basecast.evaluation.answers import Answers, EngineSettings
 from basecast.inference.tuning import Tuning
 from basecast.spec import Calibration
 from basecast.training import calibration as verb
-from basecast.training import evaluate
-from basecast.training.answers import Answers, EngineSettings
 from basecast.training.calibration import Calibrated, CalibrateSettings, calibrate
 from basecast.zoo.package import Package, load_package, save_package
 

@@ -7,20 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lifecycle import folder_of, parent_of
 
 from basecast.data.opening import open_split
 from basecast.data.openspliceai import ShardWriter
 from basecast.data.store import Dataset, Header, Record, Sites
 from basecast.errors import UsageError
+from basecast.evaluation.answers import EngineSettings
 from basecast.models.layers import make_one_hot
 from basecast.models.spliceai import spec, tiny
 from basecast.spec.splice import splice_output
-from basecast.training.answers import EngineSettings
 from basecast.training.distillation import Copies, TeachingSettings, teach
 from basecast.training.loop import LoopSettings
 from basecast.training.train import from_scratch, train
 from basecast.zoo.package import load_package
-from lifecycle import folder_of, parent_of
 
 CPU = EngineSettings(device="cpu", threads=1)
 

@@ -32,6 +32,7 @@ from basecast.data.loader import Batch, Source
 from basecast.data.store import Dataset, Header, Record
 from basecast.data.writer import Writer
 from basecast.errors import BasecastError, InputError, UsageError
+from basecast.evaluation.metrics import average_precision, top_k_accuracy
 from basecast.interruption import handled
 from basecast.models.layers import Norm, make_one_hot
 from basecast.models.network import NO_CONDITIONS
@@ -41,7 +42,6 @@ from basecast.training.checkpoint import State
 from basecast.training.distributed import Ranks
 from basecast.training.loop import Loop, LoopSettings
 from basecast.training.losses import Loss
-from basecast.training.metrics import average_precision, top_k_accuracy
 
 ONE = settings_of(epochs=1)
 

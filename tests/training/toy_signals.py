@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
+
+from signal_toys import signal_output, write_signal_dataset
 
 from basecast.data.loader import Source
 from basecast.data.opening import open_split
@@ -16,12 +17,7 @@ from basecast.training.loop import Loop, LoopSettings
 from basecast.training.recipes import signal
 from basecast.training.train import from_scratch
 
-_TOYS = importlib.util.spec_from_file_location("data_toys", Path(__file__).parents[1] / "data" / "signal_toys.py")
-assert _TOYS is not None
-assert _TOYS.loader is not None
-data_toys = importlib.util.module_from_spec(_TOYS)
-_TOYS.loader.exec_module(data_toys)
-signal_output, write_signal_dataset = data_toys.signal_output, data_toys.write_signal_dataset
+__all__ = ["signal_output", "write_signal_dataset"]  # for those who import them from here
 
 BIN, WINDOW = 8, 512
 WIDE = {"tower": [{"filters": 24, "width": 15, "pool": 2}, {"filters": 24, "width": 5, "pool": 4}]}

@@ -14,8 +14,8 @@ from basecast.cli.options import DEFAULT_ENGINE, INPUT, MODEL, OUTPUT, Data, Eng
 from basecast.errors import UsageError
 
 if TYPE_CHECKING:
-    from basecast.training.evaluation import Evaluation
-    from basecast.training.signal_evaluation import SignalEvaluation
+    from basecast.evaluation.evaluation import Evaluation
+    from basecast.evaluation.signal_evaluation import SignalEvaluation
 
 _SIGNAL = Group("Signals", sort_key=2)
 
@@ -95,11 +95,11 @@ def evaluate(
     log_format:
         Messages on standard error as text or as JSON lines.
     """
+    from basecast.evaluation.evaluate import evaluate as run_models
+    from basecast.evaluation.evaluation import EvaluateSettings
+    from basecast.evaluation.signal_evaluation import SignalEvaluateSettings
     from basecast.inference.shards import RunSettings
     from basecast.inference.views import Views
-    from basecast.training.evaluate import evaluate as run_models
-    from basecast.training.evaluation import EvaluateSettings
-    from basecast.training.signal_evaluation import SignalEvaluateSettings
     from basecast.training.tracks import names_in
     from basecast.zoo.catalogue import load_model
 

@@ -126,7 +126,7 @@ def predict(
     format_:
         Sites: bed (a file a kind, with index), bigwig (a file a kind and strand, all of 0.001 or more), parquet, spsc
         (what miniprot and minimap2 read), hints (what AUGUSTUS reads); by default bed and bigwig. Signal: bigwig (a
-        file a track; the default), h5 (regions x bins x tracks, or bins x tracks), parquet. May be given more than once.
+        file a track; the default), h5 (regions x bins x tracks, or bins x tracks), parquet. Again for more.
     tile_size:
         Bases that are computed at once; it changes speed and memory, not what is predicted.
     log_format:

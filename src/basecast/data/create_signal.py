@@ -152,11 +152,7 @@ def create_signal_data(
             tracks=tracks,
             left_out=dict(+left_out),
             splits=_split_reports(examples, black, settings.window, with_peaks=regions is not None),
-            notes=(
-                *notes,
-                *notes_on(tracks),
-                *(f"there is nothing in {name}" for i, name in enumerate(SPLITS) if i not in present),
-            ),
+            notes=(*notes, *notes_on(rows, tracks, present)),
             seconds=time.monotonic() - began,
         )
         paths["report.json"].write_text(report.model_dump_json(indent=2) + "\n")

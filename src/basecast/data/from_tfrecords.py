@@ -25,7 +25,7 @@ from basecast.data.splits import TRAIN
 from basecast.data.store import SPLITS, Header, Record
 from basecast.data.tfrecords import examples, tfrecord_files, tokens_of, values_of
 from basecast.data.writer import Writer
-from basecast.errors import InputError, counted
+from basecast.errors import InputError, UsageError, counted
 from basecast.files import named_errors, remove_left_overs, whole_file
 from basecast.genome.intervals import Interval, merged
 
@@ -99,7 +99,7 @@ def create_from_tfrecords(
 
     Raises:
         InputError: a file is missing or damaged, or they do not fit each other.
-        UsageError: a folder that holds a dataset already.
+        UsageError: folds that are not there, or a folder that holds a dataset already.
     """
     began = time.monotonic()
     settings = settings or SignalSettings()
@@ -167,7 +167,7 @@ def create_from_tfrecords(
             tracks=tracks,
             left_out={},
             splits={SPLITS[i]: SignalSplitReport(records=n, bases=n * window, windows=n) for i, n in counts.items()},
-            notes=(*notes, *notes_on(tracks)),
+            notes=(*notes, *notes_on(rows, tracks, [i for i, n in counts.items() if n])),
             seconds=time.monotonic() - began,
         )
         paths["report.json"].write_text(report.model_dump_json(indent=2) + "\n")
@@ -178,6 +178,15 @@ def create_from_tfrecords(
 
 def _parts(files: Mapping[str, list[Path]], settings: SignalSettings, source: Path, told: Statistics) -> list[_Part]:
     """Which files are of which split, and where their records lie, if that is told."""
+    held_out = (settings.test_fold, settings.validation_fold)
+    numbers = sorted(int(fold[1]) for name in files if (fold := _FOLD.match(name)))
+    if numbers and (len(set(held_out)) < 2 or set(held_out) - set(numbers)):
+        raise UsageError(
+            f"the folds of {source} are {', '.join(map(str, numbers))}: give two of them with --test-fold and "
+            "--validation-fold"
+        )
+    if not numbers and held_out != (0, 1):
+        raise UsageError(f"the splits of {source} are no folds: leave --test-fold and --validation-fold out")
     folds = {settings.test_fold: "test", settings.validation_fold: "validation"}
     places = _places(source / "sequences.bed", told)
     parts = []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from pydantic import Field
 
 from basecast.data.signal_bins import Column, clipped
-from basecast.data.signal_targets import TargetRow
+from basecast.data.signal_targets import READ, TargetRow
+from basecast.data.store import SPLITS
 from basecast.errors import InputError, counted
 from basecast.genome.intervals import Interval
 from basecast.spec.model import Frozen
@@ -101,14 +102,16 @@ class Tally:
         )
 
 
-def notes_on(tracks: Sequence[TrackReport]) -> tuple[str, ...]:
-    """What a person should know of the tracks."""
+def notes_on(rows: Sequence[TargetRow], tracks: Sequence[TrackReport], splits: Collection[int]) -> tuple[str, ...]:
+    """What a person should know of the table, of the tracks and of the ``splits`` that have a record."""
 
     def names(chosen: Sequence[TrackReport]) -> str:
         said = ", ".join(track.name for track in chosen[:5])
         return said + (", ..." if len(chosen) > 5 else "")
 
     notes = []
+    if unread := sorted({column for row in rows for column in row.row} - READ):
+        notes.append(f"columns of the table that are not read: {', '.join(unread)}")
     if absolute := [track for track in tracks if track.absolute]:
         notes.append(
             f"all values of {counted(len(absolute), 'track')} are below 0: read without sign ({names(absolute)})"
@@ -117,4 +120,5 @@ def notes_on(tracks: Sequence[TrackReport]) -> tuple[str, ...]:
         notes.append(f"{counted(len(empty), 'track')} without any signal in these stretches ({names(empty)})")
     if much := [track for track in tracks if track.clipped > 0.01]:
         notes.append(f"more than 1% of the bins at the clip in {counted(len(much), 'track')} ({names(much)})")
+    notes += [f"there is nothing in {name}" for i, name in enumerate(SPLITS) if i not in splits]
     return tuple(notes)

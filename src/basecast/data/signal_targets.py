@@ -19,6 +19,8 @@ SIGNAL = "signal"
 """Name of the one output of a dataset of tracks."""
 COLUMNS = ("identifier", "file", "clip", "clip_soft", "scale", "sum_stat", "strand_pair", "description")
 _MORE = ("genome", "group")
+READ = {"index", *COLUMNS, *_MORE}
+"""What a table may have; its other columns are passed over."""
 _STATISTICS: dict[str, tuple[Literal["sum", "mean", "median", "max"], float]] = {
     "sum": ("sum", 1.0),
     "mean": ("mean", 1.0),

@@ -22,6 +22,11 @@ class Views(Frozen):
     shifts: tuple[int, ...] = Field((0,), min_length=1, description="bases by which the sequence is moved")
 
     @property
+    def count(self) -> int:
+        """How often a sequence is looked at."""
+        return len(self.shifts) * (1 + self.reverse_complement)
+
+    @property
     def is_plain(self) -> bool:
         """Whether a sequence is looked at as it is, and no more."""
         return not self.reverse_complement and self.shifts == (0,)

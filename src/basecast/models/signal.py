@@ -51,7 +51,7 @@ class SignalConfig(Frozen):
             if output.resolution != self.resolution:
                 raise ValueError(
                     f"{output.name!r} has bins of {output.resolution} bp, a model of this size has bins of "
-                    f"{self.resolution} bp: make the data with --resolution {self.resolution}, or take a model of another size"
+                    f"{self.resolution} bp: make the data with --resolution {self.resolution}, or take another size"
                 )
         heads = tuple(Head(name=output.name, tracks=len(output.tracks)) for output in outputs)
         return self.model_copy(update={"heads": heads})

@@ -194,7 +194,8 @@ def predict_signal(
         places.check_once()
     most = _MOST_VALUES // len(predictor.tracks) * predictor.output.resolution
     tile = predictor.engine.longest_tile
-    span = max(min(_span(predictor, run.device(predictor.engine.device)), most) // tile, 1) * tile
+    seen_once = min(_span(predictor, run.device(predictor.engine.device)), most)
+    span = max(seen_once // settings.views.count // tile, 1) * tile
     tracks = tuple(predictor.output.tracks[i] for i in predictor.tracks)
     task = Task(
         kind="signal",

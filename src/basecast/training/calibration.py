@@ -18,17 +18,17 @@ from pydantic import Field
 import basecast
 from basecast.data import openspliceai
 from basecast.errors import UsageError, counted
+from basecast.evaluation.answers import Answers, EngineSettings, Records
+from basecast.evaluation.evaluate import tallied
+from basecast.evaluation.evaluation import EvaluateSettings, Evaluation, measured, reliability_of
+from basecast.evaluation.metrics import BINS, LEAST_PROBABILITY
 from basecast.figures.canvas import png
 from basecast.figures.reliability import reliability
 from basecast.inference.jobs import Job, carry_out, parts_of
 from basecast.inference.shards import Parts, RunSettings
 from basecast.spec import Calibration, ModelSpec, Provenance
 from basecast.spec.model import Frozen
-from basecast.training.answers import Answers, EngineSettings, Records
-from basecast.training.evaluate import tallied
-from basecast.training.evaluation import EvaluateSettings, Evaluation, measured, reliability_of
 from basecast.training.lineage import inherited
-from basecast.training.metrics import BINS, LEAST_PROBABILITY
 from basecast.training.temperature import fitted
 from basecast.training.train import Draft, Write, write_plain
 from basecast.zoo.card import notes_of

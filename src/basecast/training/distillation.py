@@ -18,13 +18,13 @@ from basecast.data.openspliceai import OpenSpliceAIShards
 from basecast.data.store import Dataset, Header
 from basecast.data.writer import Writer
 from basecast.errors import UsageError
+from basecast.evaluation.answers import Answers, EngineSettings, Records
 from basecast.files import whole_file
 from basecast.genome.sequence import N, Tokens, padded
 from basecast.inference.jobs import Job, carry_out, parts_of
 from basecast.inference.shards import RunSettings
 from basecast.spec import ModelSpec
 from basecast.spec.model import Calibration, Frozen
-from basecast.training.answers import Answers, EngineSettings, Records
 from basecast.training.design import designed
 from basecast.training.fitting import context_of
 from basecast.zoo.package import Package

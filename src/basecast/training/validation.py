@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from basecast.evaluation.metrics import SiteScores
+from basecast.evaluation.signal_measures import Moments
 from basecast.models.network import LINKS
 from basecast.spec.model import Output
-from basecast.training.metrics import SiteScores
-from basecast.training.signal_measures import Moments
 
 
 class Score(Protocol):

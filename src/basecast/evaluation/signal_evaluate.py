@@ -13,23 +13,23 @@ import numpy as np
 
 import basecast
 from basecast.errors import UsageError, counted
-from basecast.inference.jobs import Job
-from basecast.inference.shards import Parts, RunSettings
-from basecast.spec import ModelSpec, Output
-from basecast.training.passes import Progress, passes
-from basecast.training.records import EngineSettings, unique
-from basecast.training.replicates import Pair, by_description, by_table
-from basecast.training.signal_answers import Matched, Piece, SignalAnswers, SignalRecords, matched
-from basecast.training.signal_evaluation import (
+from basecast.evaluation.passes import Progress, passes
+from basecast.evaluation.records import EngineSettings, unique
+from basecast.evaluation.replicates import Pair, by_description, by_table
+from basecast.evaluation.signal_answers import Matched, Piece, SignalAnswers, SignalRecords, matched
+from basecast.evaluation.signal_evaluation import (
     Locus,
     SignalEvaluated,
     SignalEvaluateSettings,
     SignalEvaluation,
     tables_of,
 )
-from basecast.training.signal_genes import Genes
-from basecast.training.signal_measures import log2_of
-from basecast.training.signal_tally import SignalTally, apart
+from basecast.evaluation.signal_genes import Genes
+from basecast.evaluation.signal_measures import log2_of
+from basecast.evaluation.signal_tally import SignalTally, apart
+from basecast.inference.jobs import Job
+from basecast.inference.shards import Parts, RunSettings
+from basecast.spec import ModelSpec, Output
 from basecast.zoo.package import Package
 
 _LOCUS = 400  # bins that are drawn

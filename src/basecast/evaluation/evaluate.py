@@ -11,19 +11,19 @@ from typing import Any
 
 import basecast
 from basecast.errors import UsageError
+from basecast.evaluation.answers import Answers, Records
+from basecast.evaluation.evaluation import Evaluated, EvaluateSettings, Evaluation, measured
+from basecast.evaluation.evaluation_files import files_of
+from basecast.evaluation.metrics import CAPACITY
+from basecast.evaluation.passes import Progress, passes, write_folder
+from basecast.evaluation.records import EngineSettings, Gathered, unique
+from basecast.evaluation.signal_answers import SignalRecords
+from basecast.evaluation.signal_evaluate import evaluate_signals
+from basecast.evaluation.signal_evaluation import SignalEvaluateSettings, SignalEvaluation
+from basecast.evaluation.signal_evaluation_files import files_of as signal_files
+from basecast.evaluation.tally import Tally
 from basecast.inference.jobs import Job
 from basecast.inference.shards import Parts, RunSettings
-from basecast.training.answers import Answers, Records
-from basecast.training.evaluation import Evaluated, EvaluateSettings, Evaluation, measured
-from basecast.training.evaluation_files import files_of
-from basecast.training.metrics import CAPACITY
-from basecast.training.passes import Progress, passes, write_folder
-from basecast.training.records import EngineSettings, Gathered, unique
-from basecast.training.signal_answers import SignalRecords
-from basecast.training.signal_evaluate import evaluate_signals
-from basecast.training.signal_evaluation import SignalEvaluateSettings, SignalEvaluation
-from basecast.training.signal_evaluation_files import files_of as signal_files
-from basecast.training.tally import Tally
 from basecast.zoo.catalogue import load_model
 from basecast.zoo.package import Package, require_new
 

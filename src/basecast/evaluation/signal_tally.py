@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
+from basecast.evaluation.replicates import Crossed, Pair
+from basecast.evaluation.signal_answers import Piece
+from basecast.evaluation.signal_genes import Genes, GeneSums
+from basecast.evaluation.signal_measures import Accuracy, Moments, log2_of
 from basecast.inference.untransform import untransformed
 from basecast.spec import Output
-from basecast.training.replicates import Crossed, Pair
-from basecast.training.signal_answers import Piece
-from basecast.training.signal_genes import Genes, GeneSums
-from basecast.training.signal_measures import Accuracy, Moments, log2_of
 
 MOST_RANKED = 1 << 26
 """Values that are kept for ranks, over bins and tracks; of more bins one of so many is kept that they fit."""

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Float
 
 from basecast.errors import InputError
+from basecast.evaluation.signal_measures import Accuracy, Moments
 from basecast.spec import Track
-from basecast.training.signal_measures import Accuracy, Moments
 
 _COLUMNS = ("track", "group")
 _MOST = 8  # tracks of one description that are taken for replicates; more have been told apart by something else

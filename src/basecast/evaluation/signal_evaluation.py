@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from basecast.errors import counted
+from basecast.evaluation.replicates import Agreement, Pair
+from basecast.evaluation.signal_answers import SignalRecords
+from basecast.evaluation.signal_genes import GeneAccuracy, Genes, Sense, read_in_sense, senses
+from basecast.evaluation.signal_measures import mean_of, spearman
+from basecast.evaluation.signal_peaks import EVERY, PeaksRule, peaks_of
+from basecast.evaluation.signal_tally import SignalTally
 from basecast.genome.annotation import Annotation
 from basecast.inference.views import Views
 from basecast.spec import Track
 from basecast.spec.model import Frozen
-from basecast.training.replicates import Agreement, Pair
-from basecast.training.signal_answers import SignalRecords
-from basecast.training.signal_genes import GeneAccuracy, Genes, Sense, read_in_sense, senses
-from basecast.training.signal_measures import mean_of, spearman
-from basecast.training.signal_peaks import EVERY, PeaksRule, peaks_of
-from basecast.training.signal_tally import SignalTally
 from basecast.zoo.package import Package
 
 ALL = "all"

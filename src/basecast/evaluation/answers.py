@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from basecast.data.store import Dataset, Sites
 from basecast.errors import UsageError, counted
+from basecast.evaluation.records import Bases, Gathered, bases_of_a_shard, no_numbers
+from basecast.evaluation.records import EngineSettings as EngineSettings
 from basecast.genome.source import Masked, Source
 from basecast.inference.jobs import Shard
 from basecast.inference.request import Request
 from basecast.inference.tiling import grain
 from basecast.spec import LocalReach, ModelSpec
-from basecast.training.records import Bases, Gathered, bases_of_a_shard, no_numbers
-from basecast.training.records import EngineSettings as EngineSettings
 from basecast.zoo.package import Package
 
 _MOST_ITEMS = 5_000

@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float, Integer
 from numpy.typing import NDArray
 
 from basecast.data.store import Sites
-from basecast.training import metrics
-from basecast.training.metrics import SiteScores
+from basecast.evaluation import metrics
+from basecast.evaluation.metrics import SiteScores
 
 _COLUMNS: dict[str, str] = {
     "record": "int64",

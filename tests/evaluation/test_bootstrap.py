@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from basecast.training.bootstrap import draws, interval
+from basecast.evaluation.bootstrap import draws, interval
 
 
 def test_the_first_column_is_the_data_and_each_dataset_is_drawn_from_itself() -> None:

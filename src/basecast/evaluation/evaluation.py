@@ -11,13 +11,13 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field
 
 from basecast.errors import counted
+from basecast.evaluation import measures
+from basecast.evaluation.answers import Answers, Records
+from basecast.evaluation.bootstrap import draws
+from basecast.evaluation.measures import Measures, Reliability, Row
+from basecast.evaluation.metrics import LEAST_PROBABILITY, SiteScores
+from basecast.evaluation.tally import Tally
 from basecast.spec.model import Frozen
-from basecast.training import measures
-from basecast.training.answers import Answers, Records
-from basecast.training.bootstrap import draws
-from basecast.training.measures import Measures, Reliability, Row
-from basecast.training.metrics import LEAST_PROBABILITY, SiteScores
-from basecast.training.tally import Tally
 from basecast.zoo.package import Package
 
 _MOST_GROUPS = 50

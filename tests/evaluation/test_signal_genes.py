@@ -6,19 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from binned_model import BIN, SIGNAL, TRACKS, local_model, predicted, write_signals
 from scipy import stats
-from signal_toys import BIN, SIGNAL, TRACKS, local_model, predicted, write_signals
 
 from basecast.data.store import Dataset
 from basecast.errors import InputError
+from basecast.evaluation.answers import EngineSettings
+from basecast.evaluation.evaluate import evaluate
+from basecast.evaluation.records import Gathered
+from basecast.evaluation.signal_answers import Piece, SignalRecords
+from basecast.evaluation.signal_evaluation import SignalEvaluateSettings
+from basecast.evaluation.signal_genes import GeneAccuracy, Genes, quantile_normalised, senses
 from basecast.genome.annotation import Annotation
 from basecast.inference.tuning import Tuning
-from basecast.training.answers import EngineSettings
-from basecast.training.evaluate import evaluate
-from basecast.training.records import Gathered
-from basecast.training.signal_answers import Piece, SignalRecords
-from basecast.training.signal_evaluation import SignalEvaluateSettings
-from basecast.training.signal_genes import GeneAccuracy, Genes, quantile_normalised, senses
 
 
 def genes_file(path: Path, rows: list[tuple[str, int, int, str, str]]) -> Path:
@@ -84,7 +84,7 @@ def test_sums_are_those_of_the_bins(data: Path, tmp_path: Path, span: int, monke
     starts = rng.integers(1090, 1560, 20).tolist()
     rows = [("chr1", s, s + 30, f"g{i}", "+-"[i % 2]) for i, s in enumerate(starts)] + ROWS[4:5]
     path = genes_file(tmp_path / "g.gtf", rows)
-    monkeypatch.setattr("basecast.training.signal_answers.bases_of_a_shard", lambda *_: span)
+    monkeypatch.setattr("basecast.evaluation.signal_answers.bases_of_a_shard", lambda *_: span)
     monkeypatch.setattr("basecast.inference.engine.Engine.longest_tile", span)
     package = local_model()
     found = evaluate(

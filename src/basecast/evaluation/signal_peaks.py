@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
-from basecast.training.metrics import average_precision
-from basecast.training.signal_measures import ranks
+from basecast.evaluation.metrics import average_precision
+from basecast.evaluation.signal_measures import ranks
 
 PeaksRule = Literal["bh", "basenji-compat"]
 FALSE_DISCOVERIES = 0.01

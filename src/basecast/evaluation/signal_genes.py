@@ -12,11 +12,11 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
 from basecast.errors import InputError
+from basecast.evaluation.signal_answers import Piece, SignalRecords
+from basecast.evaluation.signal_measures import correlation, log2_of, ranks, spearman
 from basecast.genome.annotation import Annotation
 from basecast.genome.contigs import ContigNames
 from basecast.spec import Output
-from basecast.training.signal_answers import Piece, SignalRecords
-from basecast.training.signal_measures import correlation, log2_of, ranks, spearman
 
 
 @dataclass(frozen=True, eq=False)

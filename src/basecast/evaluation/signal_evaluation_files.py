@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 import basecast
+from basecast.evaluation.signal_evaluation import Cells, SignalEvaluated, SignalEvaluation, plain
+from basecast.evaluation.signal_measures import log2_of
 from basecast.figures.canvas import png
 from basecast.figures.signal_evaluation import distribution, scatter, stretch
-from basecast.training.signal_evaluation import Cells, SignalEvaluated, SignalEvaluation, plain
-from basecast.training.signal_measures import log2_of
 
 _SHOWN = 6  # tracks of a figure
 _POINTS = 50_000  # of a scatter

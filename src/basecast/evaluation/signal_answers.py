@@ -11,13 +11,13 @@ from jaxtyping import Bool, Float
 
 from basecast.data.store import Dataset
 from basecast.errors import UsageError, counted
+from basecast.evaluation.records import Bases, EngineSettings, Gathered, bases_of_a_shard, no_numbers
 from basecast.genome.source import Source
 from basecast.inference.jobs import Shard
 from basecast.inference.request import Request
 from basecast.inference.tiling import grain, margin
 from basecast.inference.views import Views, evaluate
 from basecast.spec import LocalReach, ModelSpec, Output, WindowReach
-from basecast.training.records import Bases, EngineSettings, Gathered, bases_of_a_shard, no_numbers
 from basecast.zoo.package import Package
 
 _MOST_VALUES = 1 << 25  # of a shard, over bins, tracks and views

@@ -10,9 +10,9 @@ import pytest
 from scipy import stats
 
 from basecast.errors import InputError
+from basecast.evaluation.replicates import Agreement, Crossed, Pair, by_description, by_table
+from basecast.evaluation.signal_measures import Accuracy
 from basecast.spec import Track
-from basecast.training.replicates import Agreement, Crossed, Pair, by_description, by_table
-from basecast.training.signal_measures import Accuracy
 
 TRACKS = [
     Track(name="a1", description="run-on: wild", strand="+"),

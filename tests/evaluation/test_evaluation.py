@@ -20,15 +20,15 @@ from sklearn.metrics import average_precision_score, precision_recall_fscore_sup
 from basecast.data.openspliceai import ShardWriter
 from basecast.data.store import Dataset
 from basecast.errors import InputError, InterruptedRunError, UsageError
+from basecast.evaluation import evaluate as verb
+from basecast.evaluation import evaluation_files
+from basecast.evaluation.answers import Answers, EngineSettings
+from basecast.evaluation.evaluate import evaluate
+from basecast.evaluation.evaluation import EvaluateSettings, Evaluation, reliability_of
+from basecast.evaluation.metrics import expected_calibration_error, top_k_accuracy
 from basecast.figures.reliability import reliability
 from basecast.inference.tuning import Tuning
 from basecast.spec import ReverseComplement
-from basecast.training import evaluate as verb
-from basecast.training import evaluation_files
-from basecast.training.answers import Answers, EngineSettings
-from basecast.training.evaluate import evaluate
-from basecast.training.evaluation import EvaluateSettings, Evaluation, reliability_of
-from basecast.training.metrics import expected_calibration_error, top_k_accuracy
 from basecast.zoo.package import Package
 
 ON_CPU = EngineSettings(device="cpu", threads=1, tuning=Tuning())
@@ -357,7 +357,7 @@ def test_progress_ends_at_all_bases_of_all_models(data: Path, tmp_path: Path) ->
 
 
 def test_too_many_chromosomes_are_put_together(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("basecast.training.evaluation._MOST_GROUPS", 1)
+    monkeypatch.setattr("basecast.evaluation.evaluation._MOST_GROUPS", 1)
     found = run(data, tmp_path / "out", model())
     records = {r.group: r.records for r in found.rows if r.by == "chromosome"}
     assert records.keys() == {"others", max(records.keys() - {"others"})}

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, precision_recall_fscore_support
 
-from basecast.training import metrics
-from basecast.training.metrics import SiteScores, average_precision, top_k_accuracy
+from basecast.evaluation import metrics
+from basecast.evaluation.metrics import SiteScores, average_precision, top_k_accuracy
 
 RNG = np.random.default_rng(0)
 

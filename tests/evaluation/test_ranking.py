@@ -7,10 +7,10 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from basecast.training import metrics
-from basecast.training import ranking as ranks
-from basecast.training.metrics import top_k_accuracy
-from basecast.training.ranking import Ranking
+from basecast.evaluation import metrics
+from basecast.evaluation import ranking as ranks
+from basecast.evaluation.metrics import top_k_accuracy
+from basecast.evaluation.ranking import Ranking
 
 RNG = np.random.default_rng(0)
 

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from basecast.training.signal_peaks import benjamini_hochberg, called, peaks_of, poisson_p
+from basecast.evaluation.signal_peaks import benjamini_hochberg, called, peaks_of, poisson_p
 
 RNG = np.random.default_rng(11)
 NOTHING = RNG.poisson(5, 20_000).astype(np.float32)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from basecast.training.signal_measures import Accuracy, Moments, correlation, log2_of, mean_of, ranks, spearman
+from basecast.evaluation.signal_measures import Accuracy, Moments, correlation, log2_of, mean_of, ranks, spearman
 
 RNG = np.random.default_rng(7)
 TARGETS = RNG.gamma(0.4, 3.0, (5000, 6)).astype(np.float32)

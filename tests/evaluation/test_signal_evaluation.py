@@ -11,24 +11,24 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from binned_model import BIN, SIGNAL, TRACKS, everything, local_model, predicted, window_model, write_signals
 from scipy import stats
-from signal_toys import BIN, SIGNAL, TRACKS, everything, local_model, predicted, window_model, write_signals
 from sklearn.metrics import r2_score
 from toy_data import write_data
 
 from basecast.data.store import Dataset
 from basecast.data.writer import Writer
 from basecast.errors import InputError, InterruptedRunError, UsageError
+from basecast.evaluation import evaluate as verb
+from basecast.evaluation import signal_evaluation_files
+from basecast.evaluation.answers import EngineSettings
+from basecast.evaluation.evaluate import evaluate
+from basecast.evaluation.evaluation import EvaluateSettings
+from basecast.evaluation.signal_answers import SignalAnswers, window_span
+from basecast.evaluation.signal_evaluation import SignalEvaluateSettings, SignalEvaluation
 from basecast.inference.tuning import Tuning
 from basecast.inference.views import Views
 from basecast.spec import TargetTransform, WindowReach
-from basecast.training import evaluate as verb
-from basecast.training import signal_evaluation_files
-from basecast.training.answers import EngineSettings
-from basecast.training.evaluate import evaluate
-from basecast.training.evaluation import EvaluateSettings
-from basecast.training.signal_answers import SignalAnswers, window_span
-from basecast.training.signal_evaluation import SignalEvaluateSettings, SignalEvaluation
 from basecast.zoo.package import Package
 
 ON_CPU = EngineSettings(device="cpu", threads=1, tuning=Tuning())
@@ -109,7 +109,7 @@ def test_windows_cover_every_bin_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("spans", [40, 100, 10_000])
 def test_shards_do_not_change_a_number(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spans: int) -> None:
     whole = run(data, tmp_path / "whole", local_model())
-    monkeypatch.setattr("basecast.training.signal_answers.bases_of_a_shard", lambda *_: spans)
+    monkeypatch.setattr("basecast.evaluation.signal_answers.bases_of_a_shard", lambda *_: spans)
     monkeypatch.setattr("basecast.inference.engine.preferred_tile", lambda *_: spans)
     monkeypatch.setattr("basecast.inference.engine.Engine.longest_tile", spans)
     cut = run(data, tmp_path / "cut", local_model())
@@ -293,7 +293,7 @@ def test_an_interrupted_run_goes_on_where_it_stood(data: Path, tmp_path: Path, m
 
 
 def test_of_many_bins_some_are_ranked(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("basecast.training.signal_tally.MOST_RANKED", 300)
+    monkeypatch.setattr("basecast.evaluation.signal_tally.MOST_RANKED", 300)
     found = run(data, tmp_path / "out", local_model())
     bins, said, _ = found.models[0].tally.kept()
     assert len(bins) < 100

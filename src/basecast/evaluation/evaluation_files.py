@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 import basecast
+from basecast.evaluation.evaluation import Evaluated, Evaluation, reliability_of
+from basecast.evaluation.measures import MEAN
+from basecast.evaluation.metrics import BINS, LEAST_PROBABILITY
 from basecast.figures.bars import Bar, bars
 from basecast.figures.canvas import png
 from basecast.figures.curves import precision_recall
 from basecast.figures.reliability import reliability
-from basecast.training.evaluation import Evaluated, Evaluation, reliability_of
-from basecast.training.measures import MEAN
-from basecast.training.metrics import BINS, LEAST_PROBABILITY
 
 _COLUMNS = ("model", "than", "by", "group", "class", "metric", "value", "low", "high", "records", "positions", "sites")
 _SITE_KINDS = ("motif", "intron length", "place")

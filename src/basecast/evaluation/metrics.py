@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 from numpy.typing import NDArray
 
-from basecast.training.ranking import Ranking
+from basecast.evaluation.ranking import Ranking
 
 TOP = (0.5, 1.0, 2.0, 4.0)
 """Multiples of the number of sites of which "top-k accuracy" is told."""

@@ -13,9 +13,9 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
 from basecast.data.store import MOTIFS
-from basecast.training.bootstrap import interval
-from basecast.training.metrics import BINS, LEAST_PROBABILITY, TOP, SiteScores, equal_mass_bins, precision_recall_f1
-from basecast.training.tally import Tally
+from basecast.evaluation.bootstrap import interval
+from basecast.evaluation.metrics import BINS, LEAST_PROBABILITY, TOP, SiteScores, equal_mass_bins, precision_recall_f1
+from basecast.evaluation.tally import Tally
 
 MEAN, ALL = "mean", "all"
 """Names that stand for a class: the mean over the classes of sites; all classes together."""
