@@ -161,7 +161,7 @@ def main() -> None:
         size = sum(LENGTHS.values()) / 1e9
         print(
             f"{count:,} alignments to a genome of {size:.1f} Gb, {options.threads} processes: {ran.wall:.0f} s, "
-            f"{1e6 * ran.wall / count:.2f} us an alignment ({PUBLISHED_READ * count / 1e6 / ran.wall:.1f}x), "
+            f"{ran.cpu:.0f} s of CPU, {1e6 * ran.cpu / count:.2f} us of CPU an alignment, "
             f"{ran.memory / 2**30:.2f} GiB at most"
         )
         assert ran.memory <= 4 * 2**30

@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from basecast.data.create import CreateSettings, create_data
+    from basecast.data.create_signal import create_signal_data
     from basecast.data.opening import open_split
     from basecast.data.store import Dataset
     from basecast.data.windows import Sampling
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from basecast.errors import BasecastError, InputError, UsageError
     from basecast.evaluation.evaluate import evaluate
     from basecast.evaluation.evaluation import EvaluateSettings, Evaluation
+    from basecast.evaluation.signal_evaluation import SignalEvaluateSettings, SignalEvaluation
     from basecast.genome.annotation import Annotation
     from basecast.genome.reference import Genome
     from basecast.inference.engine import Engine
@@ -70,6 +72,8 @@ _WHERE = {
     "Sampling": "data.windows",
     "SaturationSummary": "effects.saturate",
     "Scores": "effects.scores",
+    "SignalEvaluateSettings": "evaluation.signal_evaluation",
+    "SignalEvaluation": "evaluation.signal_evaluation",
     "SignalSettings": "prediction.signal",
     "SignalSummary": "prediction.predict",
     "SiteSettings": "prediction.predict",
@@ -86,6 +90,7 @@ _WHERE = {
     "annotate_variants": "effects.annotate",
     "calibrate": "training.calibration",
     "create_data": "data.create",
+    "create_signal_data": "data.create_signal",
     "evaluate": "evaluation.evaluate",
     "from_parent": "training.transfer",
     "from_scratch": "training.train",
@@ -119,6 +124,8 @@ __all__ = [
     "Sampling",
     "SaturationSummary",
     "Scores",
+    "SignalEvaluateSettings",
+    "SignalEvaluation",
     "SignalSettings",
     "SignalSummary",
     "SiteSettings",
@@ -136,6 +143,7 @@ __all__ = [
     "annotate_variants",
     "calibrate",
     "create_data",
+    "create_signal_data",
     "evaluate",
     "from_parent",
     "from_scratch",

@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 import pysam
 import pytest
-from made_alignments import LENGTHS, line, write
 from matplotlib.figure import Figure
+
+sys.path.append(str(Path(__file__).parents[1] / "genome"))
+
+from made_alignments import LENGTHS, line, write
 
 from basecast.coverage import build
 from basecast.coverage.build import coverage, merge_coverage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_alignments import LENGTHS, line, write
 from matplotlib.figure import Figure
+
+sys.path.append(str(Path(__file__).parents[1] / "genome"))
+
+from made_alignments import LENGTHS, line, write
 
 from basecast.coverage import build
 from basecast.coverage.build import coverage

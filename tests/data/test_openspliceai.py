@@ -131,9 +131,7 @@ def test_windows_of_an_epoch_are_those_of_our_own_layout(folder: Path, shards: O
         one, two = (epoch_windows(place, sampling, 3, 1) for place in places)
         assert np.array_equal(one.start, two.start)
         assert np.array_equal(one.record, two.record)
-        a, b = (
-            Source([data], place, sampling, 400).batch(one) for data, place in zip((shards, own), places, strict=True)
-        )
+        a, b = (Source.of([data], sampling, (200, 200)).batch(one) for data in (shards, own))
         assert a.inputs["sequence"].equal(b.inputs["sequence"])
         assert a.targets[SPLICE].equal(b.targets[SPLICE])
         assert a.valid[SPLICE].equal(b.valid[SPLICE])

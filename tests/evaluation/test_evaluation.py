@@ -22,10 +22,11 @@ from basecast.data.store import Dataset
 from basecast.errors import InputError, InterruptedRunError, UsageError
 from basecast.evaluation import evaluate as verb
 from basecast.evaluation import evaluation_files
-from basecast.evaluation.answers import Answers, EngineSettings
+from basecast.evaluation.answers import Answers
 from basecast.evaluation.evaluate import evaluate
 from basecast.evaluation.evaluation import EvaluateSettings, Evaluation, reliability_of
 from basecast.evaluation.metrics import expected_calibration_error, top_k_accuracy
+from basecast.evaluation.records import EngineSettings
 from basecast.figures.reliability import reliability
 from basecast.inference.tuning import Tuning
 from basecast.spec import ReverseComplement

@@ -21,9 +21,9 @@ from basecast.data.writer import Writer
 from basecast.errors import InputError, InterruptedRunError, UsageError
 from basecast.evaluation import evaluate as verb
 from basecast.evaluation import signal_evaluation_files
-from basecast.evaluation.answers import EngineSettings
 from basecast.evaluation.evaluate import evaluate
 from basecast.evaluation.evaluation import EvaluateSettings
+from basecast.evaluation.records import EngineSettings
 from basecast.evaluation.signal_answers import SignalAnswers, window_span
 from basecast.evaluation.signal_evaluation import SignalEvaluateSettings, SignalEvaluation
 from basecast.inference.tuning import Tuning

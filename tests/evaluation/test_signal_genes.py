@@ -11,9 +11,8 @@ from scipy import stats
 
 from basecast.data.store import Dataset
 from basecast.errors import InputError
-from basecast.evaluation.answers import EngineSettings
 from basecast.evaluation.evaluate import evaluate
-from basecast.evaluation.records import Gathered
+from basecast.evaluation.records import EngineSettings, Gathered
 from basecast.evaluation.signal_answers import Piece, SignalRecords
 from basecast.evaluation.signal_evaluation import SignalEvaluateSettings
 from basecast.evaluation.signal_genes import GeneAccuracy, Genes, quantile_normalised, senses

@@ -17,7 +17,8 @@ from toys import graph_package
 from basecast.data.store import Dataset
 from basecast.errors import InputError, InterruptedRunError, UsageError
 from basecast.evaluation import evaluate
-from basecast.evaluation.answers import Answers, EngineSettings
+from basecast.evaluation.answers import Answers
+from basecast.evaluation.records import EngineSettings
 from basecast.inference.tuning import Tuning
 from basecast.spec import Calibration
 from basecast.training import calibration as verb

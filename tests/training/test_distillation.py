@@ -13,7 +13,7 @@ from basecast.data.opening import open_split
 from basecast.data.openspliceai import ShardWriter
 from basecast.data.store import Dataset, Header, Record, Sites
 from basecast.errors import UsageError
-from basecast.evaluation.answers import EngineSettings
+from basecast.evaluation.records import EngineSettings
 from basecast.models.layers import make_one_hot
 from basecast.models.spliceai import spec, tiny
 from basecast.spec.splice import splice_output

@@ -62,7 +62,7 @@ def distill(
     log_format:
         Messages on standard error as text or as JSON lines.
     """
-    from basecast.evaluation.answers import EngineSettings
+    from basecast.evaluation.records import EngineSettings
     from basecast.training.distillation import TeachingSettings, student_of, teach
     from basecast.training.lineage import inherited
     from basecast.training.train import from_scratch, shared_mask

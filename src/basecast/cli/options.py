@@ -16,7 +16,7 @@ from basecast.cli.console import LogFormat
 if TYPE_CHECKING:
     from basecast.cli.console import Console
     from basecast.effects.scorer import VariantSettings
-    from basecast.evaluation.answers import EngineSettings
+    from basecast.evaluation.records import EngineSettings
     from basecast.inference.shards import RunSettings
     from basecast.inference.tuning import Tuning
     from basecast.zoo.package import Package
@@ -114,7 +114,7 @@ class EngineOptions:
 
     def settings(self, tuning: Tuning | None) -> EngineSettings:
         """For whole records of datasets; ``tuning`` is what ``kernels`` gave."""
-        from basecast.evaluation.answers import EngineSettings
+        from basecast.evaluation.records import EngineSettings
 
         return EngineSettings(
             device=self.device,

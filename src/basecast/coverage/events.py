@@ -198,8 +198,8 @@ class Counting:
                     start, end = place.blocks[0][0], place.blocks[-1][1]
                     at = end - 1 if strand else start
                     if fragments[i]:
-                        half = abs(int(chosen.fields["template"][i])) // 2
-                        at = end - half if strand else start + half
+                        size = abs(int(chosen.fields["template"][i]))
+                        at = (end - size if strand else start) + size // 2
                     more += [(len(rows) + len(others), offset + a, offset + b) for a, b in place.blocks]
                     others.append((i, contig, offset + at, strand))
             except (ValueError, KeyError, IndexError) as error:

@@ -21,13 +21,12 @@ from basecast.data.chosen import choose
 from basecast.data.contig_groups import ContigGroups
 from basecast.data.create_report import CreateReport, counts_of, mostly_masked, motif_counts, split_reports
 from basecast.data.create_splits import Rule, Split, paralogs, split_of, split_table, told
-from basecast.data.folder import Progress, digests, require_free
+from basecast.data.folder import Progress, digests, require_free, written
 from basecast.data.labelled import Labelled, labelled
 from basecast.data.splice_labels import Bodies, genes_of, loci_of, offsets_of, unknown_of
 from basecast.data.store import SPLITS, Header, Record, Sites
 from basecast.data.writer import Writer
 from basecast.errors import UsageError
-from basecast.files import named_errors, remove_left_overs, whole_file
 from basecast.genome.annotation import Annotation, Selection
 from basecast.genome.intervals import merged
 from basecast.genome.reference import Genome
@@ -165,13 +164,8 @@ def create_data(
     masks = None if mask_annotation is None else _bodies(mask_annotation, genome)
     missing = [name for i, name in enumerate(SPLITS) if not (split.of_loci == i).any()]
     named = openspliceai.file_name if settings.layout == "openspliceai" else "{}.h5".format
-    with named_errors(folder), contextlib.ExitStack() as files:
-        folder.mkdir(parents=True, exist_ok=True)
-        names = {i: named(name) for i, name in enumerate(SPLITS) if name not in missing}
-        paths = {}
-        for name in (*names.values(), *tables, "report.json"):
-            remove_left_overs(folder / name)
-            paths[name] = files.enter_context(whole_file(folder / name))
+    names = {i: named(name) for i, name in enumerate(SPLITS) if name not in missing}
+    with written(folder, [*names.values(), *tables, "report.json"]) as paths:
         seen = _write(
             {i: paths[name] for i, name in names.items()}, header, examples, split, genome, left_out, masks, progress
         )
@@ -203,9 +197,6 @@ def create_data(
             **counts_of(loci, examples.labels, split.of_loci >= 0),
         )
         paths["report.json"].write_text(report.model_dump_json(indent=2) + "\n")
-    could_be = {file(name) for name in SPLITS for file in ("{}.h5".format, openspliceai.file_name)}
-    for name in {*could_be, "removed_paralogs.tsv"} - set(paths):
-        (folder / name).unlink(missing_ok=True)  # of an earlier dataset
     return report
 
 

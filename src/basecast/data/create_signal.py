@@ -15,7 +15,7 @@ from jaxtyping import Float32
 from numpy.typing import NDArray
 
 from basecast import __version__
-from basecast.data.folder import Progress, digests, require_free
+from basecast.data.folder import Progress, digests, require_free, written
 from basecast.data.peak_windows import Peaks, background, centred
 from basecast.data.signal_bins import Column, columns_of, contig_names
 from basecast.data.signal_regions import (
@@ -37,7 +37,6 @@ from basecast.data.splits import TEST, TRAIN, VALIDATION
 from basecast.data.store import SPLITS, Header, Record
 from basecast.data.writer import Writer
 from basecast.errors import InputError, UsageError
-from basecast.files import named_errors, remove_left_overs, whole_file
 from basecast.genome.intervals import read_regions
 from basecast.genome.reference import Genome
 
@@ -121,12 +120,8 @@ def create_signal_data(
         ),
         settings=settings.model_dump(mode="json", exclude={"overwrite"}) | {"stride": settings.window},
     )
-    with named_errors(folder), contextlib.ExitStack() as files:
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = {}
-        for name in (*(f"{SPLITS[i]}.h5" for i in present), "splits.tsv", "targets.resolved.tsv", "report.json"):
-            remove_left_overs(folder / name)
-            paths[name] = files.enter_context(whole_file(folder / name))
+    tables = ("splits.tsv", "targets.resolved.tsv", "report.json")
+    with written(folder, [*(f"{SPLITS[i]}.h5" for i in present), *tables]) as paths:
         tally = Tally(rows, settings.resolution)
         _write(
             {i: paths[f"{SPLITS[i]}.h5"] for i in present},
@@ -156,8 +151,6 @@ def create_signal_data(
             seconds=time.monotonic() - began,
         )
         paths["report.json"].write_text(report.model_dump_json(indent=2) + "\n")
-    for name in {f"{name}.h5" for name in SPLITS} - set(paths):
-        (folder / name).unlink(missing_ok=True)  # of an earlier dataset
     return report
 
 

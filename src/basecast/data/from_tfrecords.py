@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from basecast import __version__
 from basecast.data.contig_groups import text_lines
-from basecast.data.folder import Progress, digests, require_free
+from basecast.data.folder import Progress, digests, require_free, written
 from basecast.data.signal_bins import Column
 from basecast.data.signal_regions import Cover, by_contig
 from basecast.data.signal_report import SignalReport, SignalSplitReport, Tally, notes_on
@@ -26,7 +26,6 @@ from basecast.data.store import SPLITS, Header, Record
 from basecast.data.tfrecords import examples, tfrecord_files, tokens_of, values_of
 from basecast.data.writer import Writer
 from basecast.errors import InputError, UsageError, counted
-from basecast.files import named_errors, remove_left_overs, whole_file
 from basecast.genome.intervals import Interval, merged
 
 _OWN = {"train": "train", "valid": "validation", "validation": "validation", "test": "test"}
@@ -131,12 +130,7 @@ def create_from_tfrecords(
         settings={"window": window, "stride": window, "scaled_last": settings.scaled_last},
     )
     tally, counts, notes = Tally(rows, told.pool_width), dict.fromkeys(present, 0), _sights(parts, told.crop_bp)
-    with named_errors(target), contextlib.ExitStack() as files:
-        target.mkdir(parents=True, exist_ok=True)
-        paths = {}
-        for name in (*(f"{SPLITS[i]}.h5" for i in present), "targets.resolved.tsv", "report.json"):
-            remove_left_overs(target / name)
-            paths[name] = files.enter_context(whole_file(target / name))
+    with written(target, [*(f"{SPLITS[i]}.h5" for i in present), "targets.resolved.tsv", "report.json"]) as paths:
         with contextlib.ExitStack() as writers:
             writer_of = {
                 i: writers.enter_context(
@@ -171,8 +165,6 @@ def create_from_tfrecords(
             seconds=time.monotonic() - began,
         )
         paths["report.json"].write_text(report.model_dump_json(indent=2) + "\n")
-    for name in {"splits.tsv", *(f"{name}.h5" for name in SPLITS)} - set(paths):
-        (target / name).unlink(missing_ok=True)  # of an earlier dataset
     return report
 
 

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from basecast.data.store import Dataset, Sites
 from basecast.errors import UsageError, counted
-from basecast.evaluation.records import Bases, Gathered, bases_of_a_shard, no_numbers
-from basecast.evaluation.records import EngineSettings as EngineSettings
+from basecast.evaluation.records import Bases, EngineSettings, Gathered, bases_of_a_shard, no_numbers
 from basecast.genome.source import Masked, Source
 from basecast.inference.jobs import Shard
 from basecast.inference.request import Request

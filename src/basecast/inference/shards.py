@@ -15,7 +15,6 @@ from pydantic import Field, field_validator
 
 from basecast.errors import InputError, UsageError, counted
 from basecast.files import whole_file
-from basecast.inference.device import available_memory
 from basecast.spec.model import Frozen
 
 _LISTED = 8
@@ -67,6 +66,8 @@ class RunSettings(Frozen):
         """Device and memory of engines, settled here where workers are to agree."""
         if self.cluster is None or self.gpus_per_worker:
             return {}
+        from basecast.inference.device import available_memory  # PyTorch, which coverage does without
+
         return {"device": "cpu" if device == "auto" else device, "memory": memory or available_memory() // 2}
 
     def folder(self, target: str | Path) -> Path:

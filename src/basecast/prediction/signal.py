@@ -64,10 +64,10 @@ class SignalPredictor:
             raise UsageError(
                 f"{package.spec.name} does not say what was done to its targets: there is nothing for --untransform"
             )
-        self.warnings = [
-            f"{counted(sum(bare), 'track')} of {len(bare)} have no transform and stay as the model gives them"
-            for _ in range(settings.untransform and any(bare))
-        ]
+        self.warnings: list[str] = []
+        if settings.untransform and any(bare):
+            some = f"{counted(sum(bare), 'track')} of {len(bare)}"
+            self.warnings.append(f"{some} have no transform and stay as the model gives them")
         self.engine = settings.engine(package)
 
     def values(self, places: Sequence[Place]) -> list[Float32[np.ndarray, "bins tracks"]]:

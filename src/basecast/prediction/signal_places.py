@@ -83,7 +83,8 @@ class Places:
             if one.contig == other.contig and other.start < one.end:
                 raise UsageError(
                     f"{self.length:,} bases about the middle of regions {one.row + 1} and {other.row + 1} overlap on "
-                    f"{one.contig}, and a bigWig or table has each base once: leave --length out, or take --format h5"
+                    f"{one.contig}, and a bigWig or table has each base once: leave --length out, or take --format h5 "
+                    "alone"
                 )
 
     def warnings(self) -> list[str]:

@@ -18,10 +18,11 @@ from pydantic import Field
 import basecast
 from basecast.data import openspliceai
 from basecast.errors import UsageError, counted
-from basecast.evaluation.answers import Answers, EngineSettings, Records
+from basecast.evaluation.answers import Answers, Records
 from basecast.evaluation.evaluate import tallied
 from basecast.evaluation.evaluation import EvaluateSettings, Evaluation, measured, reliability_of
 from basecast.evaluation.metrics import BINS, LEAST_PROBABILITY
+from basecast.evaluation.records import EngineSettings
 from basecast.figures.canvas import png
 from basecast.figures.reliability import reliability
 from basecast.inference.jobs import Job, carry_out, parts_of

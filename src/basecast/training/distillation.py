@@ -18,7 +18,8 @@ from basecast.data.openspliceai import OpenSpliceAIShards
 from basecast.data.store import Dataset, Header
 from basecast.data.writer import Writer
 from basecast.errors import UsageError
-from basecast.evaluation.answers import Answers, EngineSettings, Records
+from basecast.evaluation.answers import Answers, Records
+from basecast.evaluation.records import EngineSettings
 from basecast.files import whole_file
 from basecast.genome.sequence import N, Tokens, padded
 from basecast.inference.jobs import Job, carry_out, parts_of
