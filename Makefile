@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types docs check models clean
+.PHONY: demo test test-slow lint types docs check models clean
 
 demo: $(VENV)/.installed
 	$(BIN)/basecast demo
 
 test: $(VENV)/.installed
-	$(BIN)/pytest -q -n 2 $(PYTEST_ARGS)
+	$(BIN)/pytest -q -n 2 -m "not slow" $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.installed
+	$(BIN)/pytest -q -n 2 -m slow $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check src tests benchmarks tools docs hatch_build.py

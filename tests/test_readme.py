@@ -83,7 +83,11 @@ def replaced(text: str, names: dict[str, str]) -> str:
     return text
 
 
-@pytest.mark.parametrize(("session", "n"), [(0, 5), (1, 5), (2, 7)], ids=["use", "make", "signals"])
+@pytest.mark.parametrize(
+    ("session", "n"),
+    [(0, 5), pytest.param(1, 5, marks=pytest.mark.slow), pytest.param(2, 7, marks=pytest.mark.slow)],
+    ids=["use", "make", "signals"],
+)
 def test_the_shell_commands(own_files: tuple[Path, dict[str, str]], session: int, n: int) -> None:
     folder, names = own_files
     sessions = [block for block in blocks("") if "$ " in block]
@@ -106,6 +110,7 @@ def run(command: str, folder: Path) -> None:
     assert program == "basecast" or "sim1" in done.stdout
 
 
+@pytest.mark.slow
 def test_five_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page's commands on the demo's files; those of the published model need a network."""
     sessions = re.findall(r"^```\n(.*?)^```", START, re.MULTILINE | re.DOTALL)

@@ -130,7 +130,7 @@ def test_a_person_types(shell: str, how: str, folder: Path) -> None:
 @pytest.mark.parametrize("shell", OFFERED)
 def test_every_verb_is_offered_and_only_verbs(shell: str, folder: Path) -> None:
     groups = {path[:-1] for path, _ in verbs()}
-    assert groups == {(), ("zoo",)}
+    assert groups == {(), ("data",), ("zoo",)}
     for group in groups:
         expected = {path[-1] for path, _ in verbs() if path[:-1] == group}
         assert set(OFFERED[shell](folder, *group, "")) == expected

@@ -53,7 +53,7 @@ def read(run: Run, path: str, monkeypatch: pytest.MonkeyPatch, columns: int = 80
 def test_the_verbs_are_found() -> None:
     assert {"variant", "predict", "saturate", "merge", "demo", "completion", "zoo import"} <= VERBS.keys()
     assert {"create-data", "train", "transfer", "distill", "evaluate", "calibrate"} <= VERBS.keys()
-    assert set(PAGES) - set(VERBS) == {"", "zoo"}
+    assert set(PAGES) - set(VERBS) == {"", "data", "zoo"}
 
 
 @pytest.mark.parametrize("columns", [80, 120, 240])
@@ -103,7 +103,8 @@ def test_the_first_page_lists_verbs_in_the_order_of_use_and_exit_codes(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = read(run, "", monkeypatch)
-    verbs = ["create-data", "train", "transfer", "distill", "calibrate", "evaluate", "predict", "variant", "saturate"]
+    verbs = ["coverage", "create-data", "data", "train", "transfer", "distill", "calibrate", "evaluate"]
+    verbs += ["predict", "variant", "saturate"]
     assert re.findall(r"^  (\w[\w-]*)  +\S", said, re.MULTILINE) == [*verbs, "merge", "zoo", "demo", "completion"]
     assert re.search(r"Exit codes: 0 .*\b137\sout\sof\smemory", said, re.DOTALL)
     assert examples(said)

@@ -234,6 +234,7 @@ def shell(world: World, source: Path, tmp_path: Path) -> Callable[..., subproces
     return shell
 
 
+@pytest.mark.slow
 def test_a_loop_of_which_one_is_killed(
     shell: Callable[..., subprocess.CompletedProcess[str]],
     merge: Share,
@@ -254,6 +255,7 @@ def test_a_loop_of_which_one_is_killed(
     assert names(target) - {"bin"} == set(expected)
 
 
+@pytest.mark.slow
 def test_a_loop_of_which_all_run_at_once(
     shell: Callable[..., subprocess.CompletedProcess[str]],
     one_process: Callable[..., dict[str, Any]],

@@ -15,6 +15,8 @@ from basecast.inference.shards import Parts
 from basecast.prediction import predict
 from conftest import Run, World, write_vcf
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def rays() -> Iterator[Rays]:

@@ -119,7 +119,7 @@ def test_a_model_of_whole_windows_takes_its_own(
 def test_tracks_are_chosen_and_left_out(run: Run, data: Path, tmp_path: Path) -> None:
     ran = run("train", "-d", data, "-O", tmp_path / "m", "--size", "tiny", "--tracks", "reads+", *QUICK)
     assert ran.code == 2
-    assert "reads+ is one strand and reads- the other: choose both" in last(ran)
+    assert "reads+ is one strand and reads- the other: keep both or none" in last(ran)
     ran = run("train", "-d", data, "-O", tmp_path / "m", "--size", "tiny", "--leave-out-tracks", "reads", *QUICK)
     assert "the data have no track 'reads', only reads+, reads-" in last(ran)
 
@@ -131,7 +131,7 @@ REFUSED: dict[str, tuple[tuple[object, ...], int, str]] = {
     "a recipe of classes": (("--recipe", "splicing"), 2, "cross-entropy needs classes"),
     "a bias to sites": (("--sampling", "biased"), 2, "a splice bias needs sites"),
     "two sizes": (("--context", 80), 2, "--context is the size of a spliceai: give it or --size"),
-    "a field that is none": (("--config", "depth=3"), 2, "basenji cannot be so: depth"),
+    "a field that is none": (("--config", "depth=3"), 2, "config of basenji has no field 'depth'"),
     "a file that is none": (("--config", "nowhere.json"), 1, "neither KEY=VALUE nor a file of JSON"),
 }
 

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from lifecycle import folder_of, parent_of
 
 from basecast.cli.main import main
 from basecast.zoo.catalogue import embedded
 from basecast.zoo.package import load_package, save_package
-from lifecycle import folder_of, parent_of
 
 QUICK = [
     "--epochs",
@@ -52,6 +52,7 @@ def test_a_licence_that_the_parent_forbids(tmp_path: Path, capsys: pytest.Captur
         assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_distill_a_smaller_student(tmp_path: Path) -> None:
     teacher, data, out = next(iter(embedded())), folder_of(tmp_path / "data"), tmp_path / "student"
     labels = tmp_path / "labels"

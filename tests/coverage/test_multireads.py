@@ -42,6 +42,7 @@ def test_grouping_is_that_of_a_table(rows: list[tuple[int, int, int, bool, int]]
             fates["places of reads without their first record"] += len(mine)
         elif len(where) > most:
             fates["places of reads with too many"] += len(mine)
+            fates["reads with too many places"] += 1
         else:
             expected[read] = where
             fates["places told twice"] += len(mine) - len(where)

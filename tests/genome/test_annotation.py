@@ -419,6 +419,7 @@ def test_fly_and_mouse_gtf(
 # ---- speed
 
 
+@pytest.mark.slow
 def test_a_million_lines_take_seconds(tmp_path: Path) -> None:
     path = tmp_path / "million.gtf"
     with path.open("w") as out:

@@ -207,7 +207,7 @@ def test_a_vcf_that_only_lacks_the_names_of_its_columns_is_read(tmp_path: Path) 
         (HEADER + BODY + b"\nchr1\t5\t.\tA\tC\t.\t.\n", r"bad\.vcf, line 9: 7 of the 8 columns"),
         (HEADER + b"chr1 5 . A C . . .\n", r"bad\.vcf, line 6: 1 of the 8 columns a VCF has \(parted by tabs\)"),
         (b"##fileformat=VCFv4.2\nchr1\tx\n", r"bad\.vcf, line 2: the header does not end with a #CHROM line"),
-        (b"##fileformat=VCFv4.2\nchr1\t5\t.\tA\n", r"bad\.vcf is not a VCF or BCF"),
+        (b"##fileformat=VCFv4.2\nchr1\t5\t.\tA\n", r"bad\.vcf, line 2: the header does not end with a #CHROM line"),
         (b"##fileformat=VCFv4.2\n", r"bad\.vcf, line 1: the header does not end with a #CHROM line"),
         (b">chr1\nACGT\n", r"bad\.vcf is not a VCF or BCF"),
         (b"chr1\tfive\tA\tC\n", r"bad\.vcf is not a VCF or BCF"),

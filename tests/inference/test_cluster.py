@@ -23,6 +23,8 @@ from basecast.inference.cluster import on_cluster, room
 from basecast.inference.shards import RunSettings
 from basecast.interruption import finish_first, handled
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("ray")
 
 

@@ -60,10 +60,10 @@ def windowed_spec(config: ToyConfig, *, members: int = 1, **card: object) -> Mod
         link="softplus",
         reverse_complement=ReverseComplement(permutation=(1, 0, 2)),
     )
-    return make_spec("toy_windowed", config, WindowReach(lengths=(96, 128), crop=24), [signal], members, **card)
+    return make_spec("toy_whole_windows", config, WindowReach(lengths=(96, 128), crop=24), [signal], members, **card)
 
 
-register(Family("toy_windowed", ToyConfig, Windowed, {"tiny": ToyConfig}, windowed_spec))
+register(Family("toy_whole_windows", ToyConfig, Windowed, {"tiny": ToyConfig}, windowed_spec))
 
 
 # ---- what must be
@@ -133,7 +133,7 @@ def binned(**card: object) -> Package:
 
 
 def windowed(members: int = 1, **card: object) -> Package:
-    return package_of("toy_windowed", members, seed=4, **card)
+    return package_of("toy_whole_windows", members, seed=4, **card)
 
 
 # ---- what was written

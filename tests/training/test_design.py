@@ -51,9 +51,10 @@ def test_sizes_and_what_differs_from_them() -> None:
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a family that there is not": ({"family": "basset"}, "there is no family 'basset', only basenji"),
     "a size that there is not": ({"size": "huge"}, "there is no basenji of the size 'huge', only tiny, small"),
-    "a field that there is not": ({"config": {"depth": 3}}, "basenji cannot be so: depth: Extra inputs"),
+    "a field that there is not": ({"config": {"depth": 3}}, "config of basenji has no field 'depth', only heads, link"),
     "a value that cannot be": ({"config": {"dilated_filters": 0}}, "basenji cannot be so: dilated_filters: Input"),
     "other bins": ({"size": "tiny"}, "basenji: 'signal' has bins of 128 bp, a model of this size has bins of 8 bp"),
+    "a family of sites of no size": ({"family": "spliceai"}, "spliceai: this family gives splice sites"),
     "a family of sites": ({"family": "spliceai", "size": "80"}, "spliceai: this family gives splice sites"),
 }
 

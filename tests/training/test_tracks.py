@@ -49,7 +49,7 @@ def test_what_cannot_be_is_refused() -> None:
         chosen(["d"])
     with pytest.raises(UsageError, match="no track 'd'"):
         chosen(without=("d",))
-    with pytest.raises(UsageError, match=r"a\+ is one strand and a- the other: choose both"):
+    with pytest.raises(UsageError, match=r"a\+ is one strand and a- the other: keep both or none"):
         chosen(["a+", "b"])
     with pytest.raises(UsageError, match="no track is left"):
         chosen(["b"], without=("b",))

@@ -51,10 +51,10 @@ def coverage(
     log_format: Messages = "text",
     command: Annotated[tuple[str, ...], Parameter(parse=False)] = ("basecast",),
 ) -> int:
-    """Turn alignments into coverage, as bigWig, with a report and a page of figures beside it.
+    """Turn alignments into coverage, as bigWig.
 
-    Reads with several places in the genome are shared among them as the coverage around each tells. An interrupted run
-    goes on where it stood when the same command is given again.
+    A report and a page of figures come with it. Reads with several places in the genome are shared among them as the
+    coverage around each tells. An interrupted run goes on where it stood when the same command is given again.
 
     Example: basecast coverage chip.bam -o chip.bw -R genome.fa --assay chip
 

@@ -42,7 +42,7 @@ def train(
     log_format: Messages = "text",
     command: Annotated[tuple[str, ...], Parameter(parse=False)] = ("basecast",),
 ) -> int:
-    """Train a model on datasets of `basecast create-data`: of splice sites, or of signals.
+    """Train a model on datasets of `basecast create-data`.
 
     The epoch with the lowest loss on the whole validation split is kept. An interrupted run goes on where it stood when
     the same command is given again, to the same weights.

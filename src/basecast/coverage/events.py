@@ -91,6 +91,7 @@ class Counting:
         told = multiplicity(records, self.source)
         is_far = told.places > self.settings.max_places
         tally.counts["too many places"] += int(is_far.sum())
+        tally.counts["reads with too many places"] += int((is_far & ~told.is_other).sum())
         is_many = ((told.places > 1) | told.is_other) & ~is_far
         tally.needs_names |= bool((told.is_other & (told.places == 0)).any())
         if self.grouped is not None:
@@ -185,7 +186,8 @@ class Counting:
             owner, starts, ends = chosen.blocks()
             offset = self.layout.bounds[chosen.fields["contig"]][owner]
             blocks.append(np.rec.fromarrays([owner, offset + starts, offset + ends], dtype=BLOCK))
-        listed = [(i, told.listed[row]) for i, row in enumerate(rows.tolist()) if row in told.listed]
+        by_row = enumerate(rows.tolist()) if told.listed else ()
+        listed = [(i, told.listed[row]) for i, row in by_row if row in told.listed]
         turns, fragments = self._turn(chosen), self._is_fragment(chosen) & (self.settings.event == "centres")
         others: list[tuple[int, int, int, int]] = []
         more: list[tuple[int, int, int]] = []

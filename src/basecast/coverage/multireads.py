@@ -63,6 +63,7 @@ def grouped(places: NDArray[np.void], max_places: int, counts: Counter[str]) -> 
     kept = has_first & (n_places <= max_places)
     counts["places of reads without their first record"] += int((~has_first)[read].sum())
     counts["places of reads with too many"] += int((has_first & ~kept)[read].sum())
+    counts["reads with too many places"] += int((has_first & ~kept).sum())
     counts["places told twice"] += int((is_repeat & kept[read]).sum())
     counts["reads with places that are not in the file"] += int((kept & (told > np.bincount(read))).sum())
     is_kept = kept[read] & ~is_repeat

@@ -90,7 +90,7 @@ def figure(join: Join, source: Alignments, model: GCModel | None) -> Figure:
     """The page."""
     places = dict(join.places)
     places[1] = join.counts["one place"] + join.counts["reads with one place after all"]
-    places[join.settings.max_places + 1] = join.counts["too many places"] + join.counts["places of reads with too many"]
+    places[join.settings.max_places + 1] = join.counts["reads with too many places"]
     division = None
     if join.counts["reads with several places"]:
         division = Division(*(np.histogram(each, _BINS, (0, 1))[0] for each in join.largest))

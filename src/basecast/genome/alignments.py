@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -43,8 +42,8 @@ _FOREIGN = "import pysam, sys; pysam.view(*sys.argv[1:], catch_stdout=False)"
 class Alignments:
     """The records of a file of alignments.
 
-    BAM is read here; all else htslib turns into BAM, in a process beside ours. Processes may share an instance; it
-    pickles as its path.
+    BAM is read here; all else htslib turns into BAM, in a process beside ours. Processes may share an instance,
+    which pickles with what it has read of the header and the index.
 
     Args:
         path: the file.
@@ -73,21 +72,19 @@ class Alignments:
             found, _ = self._read_header(chunks)
         self.lengths, self.is_sorted = found.lengths, found.is_sorted
         self.index = index_of(self.path) if self._is_bam and self.is_sorted else None
+        self._told = None if self.index is None else read_index(self.index, len(self.lengths))
         if not self.lengths:
             raise InputError(f"{self.path} names no contigs (no @SQ lines): align its reads to a genome first")
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return Alignments, (self.path, self._reference)
-
-    @cached_property
-    def _told(self) -> Index:
-        assert self.index is not None
-        return read_index(self.index, len(self.lengths))
 
     @property
     def unplaced(self) -> int:
         """Records that have no contig, by the index."""
-        return self._told.unplaced
+        return self._by_index.unplaced
+
+    @property
+    def _by_index(self) -> Index:
+        assert self._told is not None
+        return self._told
 
     def batches(self, contigs: range | None = None, *, threads: int = 1) -> Iterator[Records]:
         """The records, some thousands at a time.
@@ -105,12 +102,12 @@ class Alignments:
                 _, rest = self._read_header(chunks)
                 yield from self._records(itertools.chain([rest], chunks))
             return
-        told = [place for place in self._told.places[contigs.start : contigs.stop] if place.records]
+        told = [place for place in self._by_index.places[contigs.start : contigs.stop] if place.records]
         missing = sum(place.records for place in told)
         if not missing:
             return
         first = min(place.offset for place in told)
-        after = [place.offset >> 16 for place in self._told.places[contigs.stop :] if place.records]
+        after = [place.offset >> 16 for place in self._by_index.places[contigs.stop :] if place.records]
         with self._chunks(first >> 16, threads, min(after) + _BLOCK if after else None) as chunks:
             rest = _without(next(chunks, _NOTHING), first & 0xFFFF)
             for records in self._records(itertools.chain([rest], chunks)):
@@ -167,7 +164,7 @@ class Alignments:
         return int(keys[-1])
 
     def _starts_as_bam(self) -> bool:
-        with self._inflated(0, 1) as chunks:
+        with self._inflated(0, 1, _BLOCK) as chunks:
             return next(chunks, _NOTHING)[0].startswith(MAGIC)
 
     def _chunks(

@@ -38,6 +38,7 @@ FIELDS = np.dtype(
 )
 PADDING = 64  # bytes behind the records, so that words may be read beyond the last
 _FEW_BLOCKS = 4  # to walk through one record at a time is as fast
+_PLAIN = np.dtype((np.void, FIELDS.itemsize))  # six times as fast to pick from
 _LEAST = FIELDS.itemsize - 4  # bytes of a record
 _SIZE = struct.Struct("<i").unpack_from
 _IN_REFERENCE = np.isin(np.arange(16), [0, 2, 3, 7, 8])  # M D N = X
@@ -99,16 +100,21 @@ def record_offsets(content: bytes, blocks: Ints) -> tuple[Ints, int]:
         return _walk(content, size)
     at, ends = blocks, np.append(blocks, size)[1:]
     words = np.ndarray((len(content) - 3,), "<i4", content, strides=(1,))
-    found: list[Ints] = []
-    while True:
-        at, ends = at[at < ends], ends[at < ends]
-        if not len(at):
-            return np.sort(np.concatenate([np.empty(0, np.int64), *found])), size
-        sizes = words[at]
-        if (sizes < _LEAST).any() or (at + 4 + sizes > ends).any():
-            return _walk(content, size)
+    found: list[Ints] = [np.empty(0, np.int64)]
+    while len(at):
+        is_open = at < ends
+        if np.count_nonzero(is_open) < len(at):
+            if (at > ends).any():
+                return _walk(content, size)
+            at, ends = at[is_open], ends[is_open]
+            continue
         found.append(at)
-        at = at + 4 + sizes
+        sizes = words[at]
+        if np.count_nonzero(sizes < _LEAST):
+            return _walk(content, size)
+        at = at + sizes
+        at += 4
+    return np.sort(np.concatenate(found)), size
 
 
 def _walk(content: bytes, end: int) -> tuple[Ints, int]:
@@ -133,17 +139,18 @@ class Records:
         fields: the fields that every record has, shape (records,).
     """
 
-    def __init__(self, content: bytes, offsets: Ints) -> None:
+    def __init__(self, content: bytes, offsets: Ints, fields: NDArray[np.void] | None = None) -> None:
         """``content`` has ``PADDING`` bytes more than the records, which begin at ``offsets``."""
         self._content = content
         self._offsets = offsets
-        self.fields = self._at(offsets, FIELDS)
+        self.fields = self._at(offsets, FIELDS) if fields is None else fields
 
     def __len__(self) -> int:
         return len(self._offsets)
 
     def __getitem__(self, rows: Bools | Ints) -> Records:
-        return Records(self._content, self._offsets[rows])
+        plain = self.fields.view(_PLAIN)
+        return Records(self._content, self._offsets[rows], plain[rows].view(FIELDS))
 
     def has(self, flags: int) -> Bools:
         """Which records have any of the flags."""
@@ -205,35 +212,46 @@ class Records:
 
     def tags(self, *names: str) -> Mapping[str, tuple[Ints, Ints]]:
         """For each of these tags the records that have it, and where in the content its type and value stand."""
-        codes = {name: int.from_bytes(name.encode(), "little") for name in names}
+        codes = {int.from_bytes(name.encode(), "little"): name for name in names}
         found: dict[str, list[tuple[Ints, Ints]]] = {name: [] for name in names}
         fixed = self.fields
         at = self._offsets + FIELDS.itemsize + fixed["name_size"] + 4 * fixed["n_operations"].astype(np.int64)
         at += (fixed["n_bases"].astype(np.int64) + 1) // 2 + fixed["n_bases"]
         ends = self._offsets + 4 + fixed["size"]
         rows, missing = np.arange(len(self)), np.full(len(self), len(codes))
-        while len(rows := rows[(at[rows] + 3 <= ends[rows]) & (missing[rows] > 0)]):
-            here = at[rows]
-            heads = self._at(here, np.dtype("<u4"))
-            tag, kind = heads & 0xFFFF, (heads >> 16) & 0xFF
-            for name, code in codes.items():
-                if len(has := np.flatnonzero(tag == code)):
-                    found[name].append((rows[has], here[has] + 2))
-                    missing[rows[has]] -= 1
-            sizes = _TAG_SIZES[kind]
-            for row in np.flatnonzero((kind == ord("Z")) | (kind == ord("H")))[None, :]:
-                sizes[row] = self._text_sizes(here[row] + 3)
-            if len(arrays := np.flatnonzero(kind == ord("B"))):
-                counts = self._at(here[arrays] + 4, np.dtype("<i4")).astype(np.int64)
-                sizes[arrays] = 5 + counts * _TAG_SIZES[self._at(here[arrays] + 3, np.dtype("u1"))]
-            if not sizes.all():
-                raise ValueError(f"a tag of unknown type in record {self.name(int(rows[np.argmin(sizes)]))!r}")
-            at[rows] = here + 3 + sizes
+        while True:
+            is_open = (at + 3 <= ends) & (missing > 0)
+            if np.count_nonzero(is_open) < len(rows):
+                rows, at, ends, missing = (each[is_open] for each in (rows, at, ends, missing))
+            if not len(rows):
+                break
+            heads = self._at(at, np.dtype("<u4")) & 0xFFFFFF
+            if (heads == heads[0]).all():  # programs write the same tags in the same order
+                every: list[tuple[int, Any]] = [(int(heads[0]), slice(None))]
+            else:
+                every = [(head, np.flatnonzero(heads == head)) for head in np.unique(heads).tolist()]
+            for head, some in every:
+                here = at[some]
+                if name := codes.get(head & 0xFFFF):
+                    found[name].append((rows[some], here + 2))
+                    missing[some] -= 1
+                at[some] = here + 3 + self._tag_sizes(here + 3, head >> 16, rows[some])
         nothing = np.empty(0, np.int64)
         return {
             name: tuple(np.concatenate([nothing, *parts]) for parts in zip(*pairs, strict=True)) or (nothing, nothing)  # type: ignore[misc]
             for name, pairs in found.items()
         }
+
+    def _tag_sizes(self, places: Ints, kind: int, rows: Ints) -> Ints | int:
+        """Bytes of values of one type, of tags of these records."""
+        if kind in b"ZH":
+            return self._text_sizes(places)
+        if kind == ord("B"):
+            counts = self._at(places + 1, np.dtype("<i4")).astype(np.int64)
+            return 5 + counts * _TAG_SIZES[self._at(places, np.dtype("u1"))]
+        if size := int(_TAG_SIZES[kind]):
+            return size
+        raise ValueError(f"a tag of unknown type in record {self.name(int(rows[0]))!r}")
 
     def integers(self, places: Ints) -> Ints:
         """Values of tags at ``places``, as `tags` gives them; -1 where one is no integer."""
@@ -254,19 +272,19 @@ class Records:
         """Bytes up to and with the NUL that ends each text."""
         sizes, rows = np.zeros(len(places), np.int64), np.arange(len(places))
         while len(rows):
-            words = self._at(places[rows] + sizes[rows], np.dtype("<u8"))
+            words = self._at(places, np.dtype("<u8"))
             nuls = (words - _NULS[0]) & ~words & _NULS[1]  # the lowest bit that is set is exact
-            ended = nuls != 0
-            lowest = nuls[ended] & (~nuls[ended] + np.uint64(1))
-            sizes[rows[ended]] += np.bitwise_count(lowest - np.uint64(1)).astype(np.int64) // 8 + 1
-            rows = rows[~ended]
-            sizes[rows] += 8
-            rows = rows[places[rows] + sizes[rows] + 8 <= len(self._content)]
+            has_ended = nuls != 0
+            # without a NUL all 64 bits are below it
+            sizes[rows] += (np.bitwise_count((nuls & -nuls) - np.uint64(1)) >> 3) + has_ended
+            rows, places = rows[~has_ended], places[~has_ended] + 8
+            is_inside = places + 8 <= len(self._content)
+            rows, places = rows[is_inside], places[is_inside]
         return sizes
 
     def _at(self, places: Ints, form: np.dtype[Any]) -> NDArray[Any]:
         """What stands at these bytes."""
-        plain = np.dtype((np.void, form.itemsize)) if form.names else form  # six times as fast
+        plain = _PLAIN if form == FIELDS else form
         every = np.ndarray((len(self._content) - form.itemsize + 1,), plain, self._content, strides=(1,))
         return every[places].view(form)
 

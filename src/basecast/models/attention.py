@@ -100,7 +100,8 @@ def distance_features(length: int, count: int) -> Float[Tensor, "distances featu
     limits = np.power(rate, np.arange(1, half + 1, dtype=np.float32)) - 1
     distances = np.arange(1 - length, length, dtype=np.float32)
     below = (limits > np.abs(distances)[:, None]).astype(np.float32)
-    return torch.from_numpy(np.concatenate([below, np.sign(distances)[:, None] * below], 1))
+    with torch.inference_mode(False):  # what is kept may be asked for in training next
+        return torch.from_numpy(np.concatenate([below, np.sign(distances)[:, None] * below], 1))
 
 
 def _relative(

@@ -41,7 +41,7 @@ def designed(
     if name not in known:
         raise UsageError(f"there is no family {name!r}, only {', '.join(sorted(known))}")
     sizes = known[name].sizes
-    chosen = size or (default[1] if name == default[0] else "small")
+    chosen = size or (default[1] if name == default[0] else "small" if "small" in sizes else next(iter(sizes)))
     if chosen not in sizes:
         raise UsageError(f"there is no {name} of the size {chosen!r}, only {', '.join(sizes)}")
     try:
@@ -50,6 +50,9 @@ def designed(
     except ValidationError as error:
         what = error.errors()[0]
         where = ".".join(map(str, what["loc"])) or "its config"
+        if what["type"] == "extra_forbidden" and len(what["loc"]) == 1:
+            fields = ", ".join(known[name].config.model_fields)
+            raise UsageError(f"the config of {name} has no field {where!r}, only {fields}") from None
         raise UsageError(f"{name} cannot be so: {where}: {what['msg'].removeprefix('Value error, ')}") from None
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from None

@@ -45,7 +45,7 @@ def _with(output: Output, kept: list[int]) -> Output | None:
     for i in kept if order else []:
         if order[i] not in kept:
             raise UsageError(
-                f"{output.tracks[i].name} is one strand and {output.tracks[order[i]].name} the other: choose both"
+                f"{output.tracks[i].name} is one strand and {output.tracks[order[i]].name} the other: keep both or none"
             )
     rule = ReverseComplement(
         permutation=tuple(kept.index(order[i]) for i in kept) if order else (), shift=output.reverse_complement.shift
