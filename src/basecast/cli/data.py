@@ -28,10 +28,10 @@ def check(
 ) -> int:
     """Look for what is wrong with a dataset of tracks.
 
-    It looks for NaN, infinite, negative and missing signal, for clips, and for replicates that disagree. Standard output
-    has a line for each split and track: bins, NaN, infinite, below 0, share of zeros, share that the soft clip
-    changed, share at the clip, mean, largest, and the mean correlation with tracks of the same description and strand. The exit
-    code is 1 where something must be mended.
+    It looks for NaN, infinite, negative and missing signal, for clips, and for replicates that disagree. Standard
+    output has a line for each split and track: bins, NaN, infinite, below 0, share of zeros, share that the soft clip
+    changed, share at the clip, mean, largest, and the mean correlation with tracks of the same description and strand.
+    The exit code is 1 where something must be mended.
 
     Example: basecast data check data
 

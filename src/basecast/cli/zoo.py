@@ -105,7 +105,8 @@ def import_model(source: str, target: str, /, *, name: str | None = None, licenc
     Parameters
     ----------
     source:
-        OpenSpliceAI .pt or .pth, Illumina SpliceAI .h5, a folder of several (an ensemble), or a fetched model.
+        OpenSpliceAI .pt or .pth, Illumina SpliceAI .h5, a folder of several (an ensemble), or a fetched model;
+        baskerville .h5 with its params.json beside it, or .safetensors of Borzoi or Flashzoi in PyTorch.
     target:
         The folder to make.
     name:
