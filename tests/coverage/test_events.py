@@ -150,7 +150,9 @@ def test_whole_reads_leave_out_introns(covered: Covered) -> None:
 # --- what is left out, and told
 
 
-def test_every_alignment_is_told_of(tmp_path: Path) -> None:
+def test_every_alignment_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages: list[dict[str, Any]] = []
+    monkeypatch.setattr("basecast.coverage.report.page", lambda _, **drawn: pages.append(drawn) or Figure())
     lines = {
         "unmapped": [line("u", 4, "*", 0, "*"), line("v", 4, start=10, cigar="*")],
         "failed quality checks": [line("q", 512)],
@@ -177,6 +179,7 @@ def test_every_alignment_is_told_of(tmp_path: Path) -> None:
         assert told["alignments"]["of reads with one place"] == 2
         assert told["alignments"]["of reads with several places"] == 2
         assert (summary.reads, summary.shared) == (3, 1)
+        assert +Counter(pages[-1]["places"]) == {1: 2, 2: 1, 11: 3}  # reads, also where alignments are left out
         assert sum(events(tmp_path / "a.bw").values()) == pytest.approx(3)
 
 

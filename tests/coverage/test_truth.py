@@ -125,7 +125,7 @@ def test_what_the_aligner_says_of_other_places_makes_no_difference(
     repeated: Reads, event: str, paired: bool, folder: Path, run: Run
 ) -> None:
     rng = np.random.default_rng(23)
-    reads = simulate(repeated.genome, 20_000, rng=rng, repeats=repeated.repeats, fragment=150, paired=paired)
+    reads = simulate(repeated.genome, 12_000, rng=rng, repeats=repeated.repeats, fragment=150, paired=paired)
     assert (reads.family >= 0).sum() > 150
     dialects: tuple[Dialect, ...] = ("nh", "xa", "none")
     files = []

@@ -12,32 +12,19 @@ from jaxtyping import Float
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from basecast.models.blocks import Layer, WideConvolution, aligned, beside, norm_of, pool_of, sight_of
+from basecast.models.blocks import Layer, WideConvolution, aligned, beside, norm_of, pool_of
 from basecast.models.network import NO_CONDITIONS, Network
 from basecast.models.registry import Family, register
-from basecast.models.signal import Head, Heads, WindowedConfig, bins_of, signal_spec
+from basecast.models.signal import DilatedConfig, Head, Heads, bins_of, signal_spec
 from basecast.spec import ModelSpec, Output
 
 
-class BasenjiConfig(WindowedConfig):
+class BasenjiConfig(DilatedConfig):
     """Sizes of one network; the paper counts the last layer of its tower among the dilated ones."""
 
-    tower: tuple[Layer, ...] = Field(min_length=1)
     tower_dropout: float = Field(0.05, ge=0, lt=1)
-    dilated_filters: PositiveInt
-    dilations: tuple[PositiveInt, ...] = Field((2, 4, 8, 16, 32, 64), description="rates of the width-3 convolutions")
+    dilations: tuple[PositiveInt, ...] = (2, 4, 8, 16, 32, 64)
     dilated_dropout: float = Field(0.1, ge=0, lt=1)
-    final_filters: PositiveInt
-    final_dropout: float = Field(0.05, ge=0, lt=1)
-
-    @property
-    def resolution(self) -> int:
-        return sight_of(self.tower)[2]
-
-    @property
-    def sight(self) -> tuple[int, int]:
-        left, right, scale = sight_of(self.tower)
-        return left + sum(self.dilations) * scale, right + sum(self.dilations) * scale
 
     def with_dilated(self, layers: int) -> BasenjiConfig:
         """With the first so many densely connected layers only, 0 to all: a shorter sight.

@@ -12,32 +12,19 @@ from jaxtyping import Float
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from basecast.models.blocks import Layer, WideConvolution, activation_of, aligned, norm_of, pool_of, sight_of
+from basecast.models.blocks import Layer, WideConvolution, activation_of, aligned, norm_of, pool_of
 from basecast.models.network import NO_CONDITIONS, Network
 from basecast.models.registry import Family, register
-from basecast.models.signal import Head, Heads, WindowedConfig, bins_of, signal_spec
+from basecast.models.signal import DilatedConfig, Head, Heads, bins_of, signal_spec
 from basecast.spec import ModelSpec, Output
 
 
-class Basenji2Config(WindowedConfig):
+class Basenji2Config(DilatedConfig):
     """Sizes of one network."""
 
-    tower: tuple[Layer, ...] = Field(min_length=1)
     tower_dropout: float = Field(0.0, ge=0, lt=1)
-    dilated_filters: PositiveInt
     dilations: tuple[PositiveInt, ...] = (1, 2, 3, 4, 6, 9, 14, 21, 32, 48, 72)
     dilated_dropout: float = Field(0.3, ge=0, lt=1)
-    final_filters: PositiveInt
-    final_dropout: float = Field(0.05, ge=0, lt=1)
-
-    @property
-    def resolution(self) -> int:
-        return sight_of(self.tower)[2]
-
-    @property
-    def sight(self) -> tuple[int, int]:
-        left, right, scale = sight_of(self.tower)
-        return left + sum(self.dilations) * scale, right + sum(self.dilations) * scale
 
 
 def _tower(filters: Sequence[int], widths: Sequence[int]) -> tuple[Layer, ...]:

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
+from basecast.models.blocks import Layer, sight_of
 from basecast.models.network import pick
 from basecast.spec import Architecture, LocalReach, Member, ModelSpec, Output, Track, WindowReach
 from basecast.spec.model import Frozen
@@ -92,6 +93,27 @@ class WindowedConfig(SignalConfig):
                 f"{cropped}: give the length of windows, whole bins of {self.resolution} bp in more than {2 * cropped}"
             )
         return WindowReach(lengths=(self.length,), multiple_of=self.resolution, crop=cropped)
+
+
+class DilatedConfig(WindowedConfig):
+    """A tower of convolutions and pools to bins, then dilated convolutions of width 3, then one of width 1."""
+
+    tower: tuple[Layer, ...] = Field(min_length=1)
+    tower_dropout: float = Field(ge=0, lt=1)
+    dilated_filters: PositiveInt
+    dilations: tuple[PositiveInt, ...] = Field(description="rates of the width-3 convolutions")
+    dilated_dropout: float = Field(ge=0, lt=1)
+    final_filters: PositiveInt
+    final_dropout: float = Field(0.05, ge=0, lt=1)
+
+    @property
+    def resolution(self) -> int:
+        return sight_of(self.tower)[2]
+
+    @property
+    def sight(self) -> tuple[int, int]:
+        left, right, scale = sight_of(self.tower)
+        return left + sum(self.dilations) * scale, right + sum(self.dilations) * scale
 
 
 def bins_of(config: SignalConfig, length: int) -> int:
