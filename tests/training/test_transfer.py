@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lifecycle import LICENCE, folder_of, parent_of
 from pydantic import ValidationError
 from toy_signals import basenji_of, settings_of, signal_output, signals
 
@@ -24,7 +25,6 @@ from basecast.training.lora import LowRank, adapt, merged
 from basecast.training.train import train
 from basecast.training.transfer import TransferSettings, distance, from_parent, groups
 from basecast.zoo.package import Package, load_package
-from lifecycle import LICENCE, folder_of, parent_of
 
 
 def child_of(parent: Package, classes: tuple[str, ...] = CLASSES, licence: str = "") -> ModelSpec:
