@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,7 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from basecast.errors import InputError, UsageError
-from basecast.files import built_once, cache_folder, sha256_of
+from basecast.files import built_once, cache_folder, named_errors, sha256_of
 from basecast.genome import bgzip, gene_tables, gff
 from basecast.genome.sequence import Tokens, encode, reverse_complement
 from basecast.genome.transcripts import Parsed, Positions, Transcript, Transcripts
@@ -288,7 +289,10 @@ def _mane(table: pl.DataFrame, path: Path) -> pl.DataFrame:
 
 
 def _store(parsed: Parsed, partial: Path) -> None:
-    parsed.table.write_parquet(partial, metadata={"left_out": json.dumps(parsed.left_out)})
+    content = io.BytesIO()  # a full disk is then told in one way: polars' own word for it is no OSError
+    parsed.table.write_parquet(content, metadata={"left_out": json.dumps(parsed.left_out)})
+    with named_errors(partial.parent):
+        partial.write_bytes(content.getbuffer())
 
 
 def _parse(path: Path) -> Parsed:
