@@ -13,6 +13,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from basecast.models.blocks import Layer, WideConvolution, aligned, beside, norm_of, pool_of
+from basecast.models.layers import crop
 from basecast.models.network import NO_CONDITIONS, Network
 from basecast.models.registry import Family, register
 from basecast.models.signal import DilatedConfig, Head, Heads, bins_of, signal_spec
@@ -130,8 +131,7 @@ class Basenji(Network):
         x = one_hot
         for block in self.blocks:
             x = self.through(block, x)
-        start = (x.shape[-1] - bins) // 2
-        return x[..., start : start + bins]
+        return crop(x, bins)
 
     def heads(
         self, embedding: Tensor, names: Sequence[str], tracks: Mapping[str, Tensor], auxiliary: Mapping[str, Tensor]
